@@ -1,0 +1,482 @@
+"""RAREUNet Segment: the module's panel, its logic for the console, and its self test."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+if str(Path(__file__).parent) not in sys.path:  # rareunet and RAREUNetSegmentLib lie beside this file
+    sys.path.insert(0, str(Path(__file__).parent))
+
+from RAREUNetSegmentLib import dependencies, models, outlook, region, scene, segments, summary
+from RAREUNetSegmentLib.choices import Device, EntryDepth, depth_number
+
+MAXIMUM_CHANNELS = 4
+SAMPLE_SCANS = ("hippocampus_050", "hippocampus_230")
+
+
+class RAREUNetSegment(ScriptedLoadableModule):
+    """Describes the module to Slicer."""
+
+    def __init__(self, parent: Any) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("RAREUNet Segment")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        self.parent.dependencies = ["Segmentations", "Terminologies", "Markups"]
+        self.parent.contributors = ["RAREUNet contributors"]
+        self.parent.helpText = _(
+            "<p>Segments a scan at the resolution it has: a network with one entrance per voxel size, chosen for each"
+            " axis. The line above <i>Apply</i> says what will happen, the text under it what was done.</p>"
+            "<p>All computation runs on this computer; no data leaves it. For research only, not for diagnosis.</p>"
+        )
+        self.parent.acknowledgementText = _(
+            "Method: S. W. Albertsen, H. L. Bjørnstrup, M. Mehdipour Ghazi: RARE-UNet: Resolution-Aligned Routing Entry"
+            " for Adaptive Medical Image Segmentation, 2025. The hippocampus model was trained on Task04_Hippocampus"
+            " of the Medical Segmentation Decathlon (Vanderbilt University Medical Center, CC-BY-SA 4.0)."
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData() -> None:
+    """Offers the sample scans in the module Sample Data, where the extension's sources bring them."""
+    found = [path for path in map(sampleScan, SAMPLE_SCANS) if path is not None]
+    if not found:
+        return
+    import SampleData
+
+    for path in found:
+        name = path.name.removesuffix(".nii.gz")
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(
+            category="RAREUNet",
+            sampleName=name,
+            thumbnailFileName=str(Path(__file__).parent / "Resources" / "Icons" / "RAREUNetSegment.png"),
+            uris=path.as_uri(),
+            fileNames=path.name,
+            nodeNames=name,
+        )
+
+
+def sampleScan(name: str) -> Path | None:
+    """File of a sample scan; None where it is not present (as in the installed extension)."""
+    path = Path(__file__).resolve().parent.parent / "Resources" / "SampleData" / f"{name}.nii.gz"
+    return path if path.is_file() else None
+
+
+@parameterNodeWrapper
+class RAREUNetSegmentParameterNode:
+    """The panel's state, saved with the scene.
+
+    inputVolume, channel2..channel4 - the scan; the further channels of models that need several.
+    regionOfInterest - part of the scan to segment; None for all of it.
+    model - name of a packaged model, or a bundle's folder.
+    outputSegmentation - where to; None makes a new node.
+    device, entryDepth, force - see RAREUNetSegmentLogic.process.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    channel2: vtkMRMLScalarVolumeNode
+    channel3: vtkMRMLScalarVolumeNode
+    channel4: vtkMRMLScalarVolumeNode
+    regionOfInterest: vtkMRMLMarkupsROINode
+    model: str = "hippocampus"
+    outputSegmentation: vtkMRMLSegmentationNode
+    device: Device = Device.AUTO
+    entryDepth: EntryDepth = EntryDepth.AUTO
+    force: bool = False
+
+
+class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel."""
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: RAREUNetSegmentLogic | None = None
+        self._parameterNode: Any = None
+        self._parameterNodeGuiTag: Any = None
+        self._followedNodes: list[Any] = []
+        self._facts: models.ModelFacts | None = None
+        self._running = False
+
+    def setup(self) -> None:
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/RAREUNetSegment.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = RAREUNetSegmentLogic()
+        for name, title in models.packaged_titles().items():
+            self.ui.modelComboBox.addItem(title, name)
+        self.ui.modelComboBox.addItem(_("From a folder..."), "")
+        for widget in (self.ui.progressBar, self.ui.resultLabel, self.ui.show3DButton):
+            widget.visible = False
+
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.ui.modelComboBox.connect("activated(int)", self.onModelChosen)
+        self.ui.modelFolderEdit.connect("currentPathChanged(QString)", self.onModelFolderChanged)
+        self.ui.placeRegionButton.connect("clicked(bool)", self.onPlaceRegion)
+        self.ui.applyButton.connect("clicked(bool)", self.onApply)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def enter(self) -> None:
+        self.initializeParameterNode()
+
+    def exit(self) -> None:
+        self.setParameterNode(None)
+
+    def onSceneStartClose(self, caller: Any = None, event: Any = None) -> None:
+        self.setParameterNode(None)
+        for widget in (self.ui.resultLabel, self.ui.show3DButton):
+            widget.visible = False
+        self.ui.show3DButton.setSegmentationNode(None)
+
+    def onSceneEndClose(self, caller: Any = None, event: Any = None) -> None:
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        """Takes up the scene's parameter node, and the first scan where none is chosen."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if not self._parameterNode.inputVolume:
+            firstVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            if firstVolume and not firstVolume.IsA("vtkMRMLLabelMapVolumeNode"):
+                self._parameterNode.inputVolume = firstVolume
+
+    def setParameterNode(self, parameterNode: RAREUNetSegmentParameterNode | None) -> None:
+        """Connects the panel to a parameter node, or to none."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        self._parameterNode = parameterNode
+        if parameterNode:
+            self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        self.onParametersChanged()
+
+    def onModelChosen(self, index: int = 0) -> None:
+        if self._parameterNode:
+            name = self.ui.modelComboBox.currentData
+            self._parameterNode.model = name or self.ui.modelFolderEdit.currentPath
+
+    def onModelFolderChanged(self, path: str) -> None:
+        if self._parameterNode and not self.ui.modelComboBox.currentData:
+            self._parameterNode.model = path
+
+    def onPlaceRegion(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The region of interest could not be placed.")):
+            parameters = self._parameterNode
+            parameters.regionOfInterest = region.place_region(
+                parameters.inputVolume, self._facts.largest_extent_mm, parameters.regionOfInterest
+            )
+
+    def onParametersChanged(self, caller: Any = None, event: Any = None) -> None:
+        """Brings everything that the panel says in line with what is chosen."""
+        self._followNodes()
+        if self._parameterNode:
+            self._forgetForeignOutput()
+            self._showModel()
+        self._showOutlook()
+
+    def _followNodes(self) -> None:
+        """Watches the chosen scan and region, whose geometry the line above Apply depends on."""
+        parameters = self._parameterNode
+        nodes = [parameters.inputVolume, parameters.regionOfInterest] if parameters else []
+        nodes = [node for node in nodes if node]
+        if nodes == self._followedNodes:
+            return
+        for node in self._followedNodes:
+            for event in self._geometryEvents(node):
+                self.removeObserver(node, event, self._onGeometryChanged)
+        for node in nodes:
+            for event in self._geometryEvents(node):
+                self.addObserver(node, event, self._onGeometryChanged)
+        self._followedNodes = nodes
+
+    @staticmethod
+    def _geometryEvents(node: Any) -> tuple[int, ...]:
+        isRegion = node.IsA("vtkMRMLMarkupsNode")
+        changed = slicer.vtkMRMLMarkupsNode.PointModifiedEvent if isRegion else node.ImageDataModifiedEvent
+        return vtk.vtkCommand.ModifiedEvent, node.TransformModifiedEvent, changed
+
+    def _onGeometryChanged(self, caller: Any = None, event: Any = None) -> None:
+        if not self._running:
+            self._showOutlook()
+
+    def _forgetForeignOutput(self) -> None:
+        """Another scan was chosen: its result must not replace that of the one before."""
+        parameters = self._parameterNode
+        output = parameters.outputSegmentation
+        if output is None or not output.GetAttribute("RAREUNet.Model"):
+            return
+        role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+        if parameters.inputVolume and output.GetNodeReference(role) is not parameters.inputVolume:
+            parameters.outputSegmentation = None
+
+    def _showModel(self) -> None:
+        name = self._parameterNode.model
+        index = self.ui.modelComboBox.findData(name) if name else -1
+        isFolder = index < 0
+        self.ui.modelComboBox.setCurrentIndex(self.ui.modelComboBox.count - 1 if isFolder else index)
+        if isFolder and self.ui.modelFolderEdit.currentPath != name:
+            self.ui.modelFolderEdit.currentPath = name if Path(name).is_absolute() else ""
+        try:
+            self._facts = models.read_facts(name)
+            self.ui.modelLabel.text = f"{self._facts.description} ({self._facts.name} {self._facts.version})"
+        except ValueError as error:
+            self._facts = None
+            self.ui.modelLabel.text = str(error)
+        for widget in (self.ui.modelFolderLabel, self.ui.modelFolderEdit):
+            widget.visible = isFolder
+        names = self._facts.channel_names if self._facts else ()
+        for number in range(2, MAXIMUM_CHANNELS + 1):
+            label, selector = (getattr(self.ui, f"channel{number}{part}") for part in ("Label", "Selector"))
+            label.visible = selector.visible = number <= len(names)
+            label.text = f"{names[number - 1]}:" if number <= len(names) else ""
+        self.ui.inputLabel.text = f"{_('Scan')} ({names[0]}):" if names else _("Scan:")
+
+    def _showOutlook(self) -> None:
+        """The lines above Apply, and whether Apply can be pressed."""
+        missing, text = self._obstacle()
+        self.ui.outlookLabel.text = text
+        self.ui.applyButton.enabled = not missing and not self._running
+        self.ui.applyButton.toolTip = missing or _("Segment the scan")
+        self.ui.placeRegionButton.enabled = bool(
+            self._parameterNode and self._parameterNode.inputVolume and self._facts
+        )
+
+    def _obstacle(self) -> tuple[str, str]:
+        """Why Apply can't be pressed ('' if it can), and what to say above it."""
+        parameters = self._parameterNode
+        if not parameters or not parameters.inputVolume:
+            return _("Choose a scan."), _("Choose a scan.")
+        if self._facts is None:
+            return _("Choose a model."), _("Choose a model.")
+        for number, name in enumerate(self._facts.channel_names[1:], start=2):
+            if number > MAXIMUM_CHANNELS or not getattr(parameters, f"channel{number}"):
+                sentence = _("Choose the channel {name}.").format(name=name)
+                return sentence, sentence
+        try:
+            view = self.logic.outlook(
+                parameters.inputVolume,
+                self._facts,
+                parameters.regionOfInterest,
+                parameters.entryDepth.value,
+                parameters.force,
+            )
+        except ValueError as error:
+            return str(error), str(error)
+        lines = [view.route[:1].upper() + view.route[1:] + "."]
+        lines += [view.expected[:1].upper() + view.expected[1:] + "."] if view.expected else []
+        lines += [f"⚠ {sentence}" for sentence in (*view.warnings, view.obstacle) if sentence]
+        return view.obstacle, "\n".join(lines)
+
+    def onApply(self) -> None:
+        self._running = True
+        self.ui.applyButton.enabled = False
+        self.ui.resultLabel.visible = self.ui.show3DButton.visible = False
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The scan could not be segmented."), waitCursor=True):
+                self._segment()
+        finally:
+            self._running = False
+            self.ui.progressBar.visible = False
+            self._showOutlook()
+
+    def _segment(self) -> None:
+        parameters = self._parameterNode
+        channels = [getattr(parameters, f"channel{n}") for n in range(2, len(self._facts.channel_names) + 1)]
+        result = self.logic.segment(
+            [parameters.inputVolume, *channels],
+            parameters.regionOfInterest,
+            parameters.model,
+            parameters.outputSegmentation,
+            parameters.device.value,
+            parameters.entryDepth.value,
+            parameters.force,
+            progress=self.onProgress,
+        )
+        node, prediction, labels = result
+        parameters.outputSegmentation = node
+        self.ui.resultLabel.text = summary.volumes_table(prediction, labels)
+        self.ui.show3DButton.setSegmentationNode(node)
+        self.ui.resultLabel.visible = self.ui.show3DButton.visible = True
+
+    def onProgress(self, step: str, fraction: float) -> None:
+        self.ui.progressBar.visible = True
+        self.ui.progressBar.value = round(100 * fraction)
+        texts = {
+            "load": _("Loading the model"),
+            "prepare": _("Preparing the scan"),
+            "network": _("Segmenting"),
+        }
+        self.ui.progressBar.format = texts.get(step, _("Finishing"))
+        slicer.app.processEvents()
+
+
+class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
+    """Segments without a panel; the loaded model is kept for the next scan.
+
+    In the Python console:
+
+        from RAREUNetSegment import RAREUNetSegmentLogic
+        logic = RAREUNetSegmentLogic()
+        segmentationNode = logic.process(slicer.util.getNode("MRHead"), regionOfInterest=slicer.util.getNode("R"))
+
+    Args:
+        predictorFactory: makes a predictor of (model, device); None makes the core's, installing what it needs.
+    """
+
+    def __init__(self, predictorFactory: Callable[[str, str], Any] | None = None) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.predictorFactory = predictorFactory or self.loadPredictor
+        self._loaded: tuple[Any, Any] = (None, None)
+
+    def getParameterNode(self) -> RAREUNetSegmentParameterNode:
+        return RAREUNetSegmentParameterNode(super().getParameterNode())
+
+    def process(
+        self,
+        volumeNode: Any,
+        regionOfInterest: Any = None,
+        model: str = "hippocampus",
+        outputSegmentation: Any = None,
+        device: str = "auto",
+        entryDepth: str | int = "auto",
+        force: bool = False,
+    ) -> Any:
+        """Segments a scan.
+
+        Args:
+            volumeNode: a scalar volume node, or a list of them for a model with several channels, in its order.
+            regionOfInterest: a markups ROI node; None for the whole scan.
+            model: name of a packaged model, or a bundle's folder.
+            outputSegmentation: where to; this model's earlier segments in it are replaced. None makes a new node.
+            device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+            entryDepth: "auto", or the depth at which every axis enters.
+            force: segment even where the field of view is far beyond what the model was trained on.
+
+        Returns:
+            the segmentation node. Its attributes RAREUNet.* tell model, route, device and warnings.
+
+        Raises:
+            ValueError: the scan, the region or the model can't be used; nothing in the scene was changed.
+        """
+        return self.segment(
+            volumeNode, regionOfInterest, model, outputSegmentation, device, entryDepth, force
+        )[0]
+
+    def segment(
+        self,
+        volumeNode: Any,
+        regionOfInterest: Any = None,
+        model: str = "hippocampus",
+        outputSegmentation: Any = None,
+        device: str = "auto",
+        entryDepth: str | int = "auto",
+        force: bool = False,
+        progress: Callable[[str, float], None] = lambda step, fraction: None,
+    ) -> tuple[Any, Any, Any]:
+        """As process(); returns the node, the core's Prediction and the model's labels."""
+        nodes = list(volumeNode) if isinstance(volumeNode, (list, tuple)) else [volumeNode]
+        volume = scene.volume_from_nodes(nodes)
+        box = scene.region_from_node(regionOfInterest)
+        depth = depth_number(entryDepth)
+        progress("load", 0.0)
+        predictor = self.predictorFactory(model, device)
+        prediction = predictor.predict(volume, box, depth, force=force, progress=progress)
+        labels = predictor.bundle.labels
+        node = segments.write_segmentation(prediction, labels, nodes[0], outputSegmentation)
+        return node, prediction, labels
+
+    def loadPredictor(self, model: str, device: str) -> Any:
+        """The core's predictor, installing packages first where some are missing; kept for the next call."""
+        dependencies.ensure_packages()
+        from rareunet.bundle import Bundle
+        from rareunet.predictor import Predictor
+
+        bundle = Bundle.load(model)
+        key = ((bundle.folder / "SHA256SUMS").read_text(encoding="utf-8"), device)
+        if self._loaded[0] != key:
+            self._loaded = (None, None)  # the old model's memory is free before the new one is loaded
+            self._loaded = (key, Predictor(bundle, device))
+        return self._loaded[1]
+
+    def outlook(
+        self,
+        volumeNode: Any,
+        facts: Any,
+        regionOfInterest: Any = None,
+        entryDepth: str = "auto",
+        force: bool = False,
+    ) -> outlook.Outlook:
+        """What process() will do with a scan; needs no installed package."""
+        if volumeNode.GetImageData() is None:
+            raise ValueError(
+                f"{volumeNode.GetName()} has no voxels: load the scan again or choose another one."
+            )
+        return outlook.outlook_for(
+            facts,
+            volumeNode.GetImageData().GetDimensions()[::-1],
+            scene.ijk_to_world(volumeNode),
+            scene.region_from_node(regionOfInterest),
+            depth_number(entryDepth),
+            force,
+        )
+
+
+class RAREUNetSegmentTest(ScriptedLoadableModuleTest):
+    """Self test, in Slicer by "Reload and Test"."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear()
+
+    def runTest(self) -> None:
+        self.setUp()
+        self.test_process()
+
+    def test_process(self) -> None:
+        """Segments a sample scan where one is present, else a made one, and looks at the result."""
+        self.delayDisplay("Segmenting a scan")
+        path = sampleScan(SAMPLE_SCANS[0])
+        volume = slicer.util.loadVolume(str(path)) if path else self._makeScan()
+        try:
+            models.read_facts("hippocampus")
+        except ValueError as error:
+            self.delayDisplay(f"Skipped: {error}")
+            return
+        node = RAREUNetSegmentLogic().process(volume, device="cpu")
+        segmentation = node.GetSegmentation()
+        self.assertEqual(segmentation.GetNumberOfSegments(), 2)
+        self.assertEqual(node.GetAttribute("RAREUNet.Model"), "hippocampus")
+        if path:
+            self.assertTrue(all(segments.segment_voxel_counts(node).values()))
+        self.delayDisplay("Test passed")
+
+    def _makeScan(self) -> Any:
+        volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "made scan")
+        noise = np.random.default_rng(0).normal(100, 20, (36, 50, 35)).astype(np.float32)
+        slicer.util.updateVolumeFromArray(volume, noise)
+        return volume

@@ -1,0 +1,1 @@
+"""What the Segment module needs of Slicer: nodes in, nodes out. Imports no torch and no installed package."""

@@ -1,0 +1,52 @@
+"""The panel's drop-down lists: what they show, and what the core calls it."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Device(enum.Enum):
+    """Where the network runs; the value is the core's name."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+    def label(self) -> str:
+        labels = {
+            "auto": "Automatic",
+            "cpu": "Processor",
+            "cuda": "NVIDIA graphics card",
+            "mps": "Apple graphics",
+        }
+        return labels[self.value]
+
+
+class EntryDepth(enum.Enum):
+    """Where a scan enters the network; the value is what process() takes."""
+
+    AUTO = "auto"
+    DEPTH_0 = "0"
+    DEPTH_1 = "1"
+    DEPTH_2 = "2"
+    DEPTH_3 = "3"
+
+    def label(self) -> str:
+        if self is EntryDepth.AUTO:
+            return "Automatic, by voxel size"
+        return "0 (finest)" if self.value == "0" else self.value
+
+
+def depth_number(entry_depth: str | int | None) -> int | None:
+    """ "auto" or None -> None, "2" or 2 -> 2.
+
+    Raises:
+        ValueError: anything else.
+    """
+    text = str(entry_depth).strip().lower()
+    if text in ("auto", "none"):
+        return None
+    if not text.isdigit():
+        raise ValueError(f"entry depth {entry_depth!r}: choose 'auto' or a depth from 0.")
+    return int(text)

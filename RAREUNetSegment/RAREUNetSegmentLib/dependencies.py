@@ -1,0 +1,56 @@
+"""Python packages that Slicer does not bring: looked for and installed on the first Apply, never on import."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+REQUIREMENTS = Path(__file__).parent.parent / "Resources" / "RAREUNetSegment-requirements.txt"
+# Slicer on macOS (Intel) stops at PyTorch 2.2.
+TORCH_VERSION = ">=2.2"
+
+
+class MissingPackageError(RuntimeError):
+    """A package is missing and was not installed; the message says what to do."""
+
+
+def ensure_packages() -> None:
+    """Installs what is missing, asking first. PyTorch only through its own extension, the rest by slicer.packaging.
+
+    Raises:
+        MissingPackageError: the PyTorch extension is missing, or PyTorch was declined.
+    """
+    _ensure_torch()
+    import slicer.packaging
+
+    requirements = slicer.packaging.load_requirements(REQUIREMENTS)
+    if not slicer.packaging.pip_check(requirements):
+        slicer.packaging.pip_ensure(requirements, requester="RAREUNet")
+
+
+def _ensure_torch() -> None:
+    torch_logic = _pytorch_extension()
+    if torch_logic is None:
+        if importlib.util.find_spec("torch") is not None:
+            return
+        raise MissingPackageError(
+            "RAREUNet needs PyTorch, and the PyTorch extension that installs it is missing. Open the Extensions"
+            " Manager, install the extension 'PyTorch', restart Slicer and press Apply again."
+        )
+    if torch_logic.torchInstalled():
+        return
+    if torch_logic.installTorch(askConfirmation=True, torchVersionRequirement=TORCH_VERSION) is None:
+        raise MissingPackageError(
+            "PyTorch was not installed, and RAREUNet can't segment without it. Press Apply again and accept, or"
+            " install it in the module 'PyTorch'."
+        )
+
+
+def _pytorch_extension() -> Any:
+    """Logic of the PyTorch extension; None where the extension is not installed."""
+    try:
+        import PyTorchUtils
+    except ModuleNotFoundError:
+        return None
+    return PyTorchUtils.PyTorchUtilsLogic()

@@ -1,0 +1,79 @@
+"""What the panel shows of a model before anything is installed: bundle.json, read with nothing but json.
+
+The full check (schema, SHA-256) is the core's and comes on Apply, before a weight is used.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from rareunet.bundle import DESCRIPTION_FILE, find_bundle, packaged_models
+from rareunet.errors import BundleError
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What bundle.json says of a model; triples are in the order (S, A, R), mm."""
+
+    name: str
+    title: str
+    description: str
+    version: str
+    deepest: int
+    channel_names: tuple[str, ...]
+    label_names: tuple[str, ...]
+    reference_spacing_mm: Triple
+    largest_extent_mm: Triple
+    resolution_card: tuple[dict[str, Any], ...]
+
+
+def read_facts(name_or_path: str) -> ModelFacts:
+    """Facts of a packaged model (by name) or of a bundle's folder.
+
+    Raises:
+        BundleError: no such model, or its description can't be read.
+    """
+    if not name_or_path:
+        raise BundleError(
+            "no model is chosen: choose one that comes with the extension, or a model's folder."
+        )
+    path = find_bundle(name_or_path) / DESCRIPTION_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return ModelFacts(
+            name=content["name"],
+            title=content["title"],
+            description=content["description"],
+            version=content["version"],
+            deepest=int(content["architecture"]["gateways"]),
+            channel_names=tuple(channel["name"] for channel in content["channels"]),
+            label_names=tuple(label["name"] for label in content["labels"]),
+            reference_spacing_mm=_triple(content["reference_spacing_mm"]),
+            largest_extent_mm=_triple(content["field_of_view_mm"]["largest"]),
+            resolution_card=tuple(content["resolution_card"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"{path} is not a readable model description ({type(error).__name__}: {error})."
+            " Install the model again, or choose another folder."
+        ) from None
+
+
+def packaged_titles() -> dict[str, str]:
+    """Name and title of each packaged model; one that can't be read shows its name."""
+    titles = {}
+    for name in packaged_models():
+        try:
+            titles[name] = read_facts(name).title
+        except BundleError:
+            titles[name] = name
+    return titles
+
+
+def _triple(values: Any) -> Triple:
+    s, a, r = (float(value) for value in values)
+    return s, a, r

@@ -1,0 +1,111 @@
+"""What will happen on Apply, said before anything runs: the route, the accuracy to expect, what is in the way."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rareunet.geometry import RegionOfInterest, box_of_region
+from rareunet.routing import route_for
+from RAREUNetSegmentLib.models import ModelFacts
+
+# The core refuses beyond this multiple of the largest extent in training (rareunet.predictor.FIELD_OF_VIEW_LIMIT,
+# which can't be imported without torch; a test holds the two equal).
+FIELD_OF_VIEW_LIMIT = 2.0
+# A measurement speaks for a scan when no axis' spacing differs from it by more than this factor.
+NEAREST_FACTOR = math.sqrt(2)
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Sentences for the panel.
+
+    Attributes:
+        route: how the scan will enter the network.
+        expected: the accuracy measured nearest to this spacing; '' where the model tells none.
+        warnings: what to know before Apply.
+        obstacle: why Apply would be refused, with the next step; '' if it would not.
+    """
+
+    route: str
+    expected: str
+    warnings: tuple[str, ...]
+    obstacle: str
+
+
+def outlook_for(
+    facts: ModelFacts,
+    shape: Sequence[int],
+    ijk_to_ras: np.ndarray,
+    region: RegionOfInterest | None = None,
+    entry_depth: int | None = None,
+    force: bool = False,
+) -> Outlook:
+    """What Apply will do with a scan.
+
+    Args:
+        facts: the model's.
+        shape: size (Z, Y, X), voxels.
+        ijk_to_ras: (4, 4) world matrix.
+        region: region of interest, None for the whole scan.
+        entry_depth: None chooses by spacing.
+        force: the user accepts a field of view that is too large.
+
+    Raises:
+        ValueError: region outside the scan, unknown depth, unusable spacing.
+    """
+    axes = canonical_axes(ijk_to_ras)
+    spacing_xyz = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    sizes = list(shape)
+    if region is not None:
+        sizes = [part.stop - part.start for part in box_of_region(region, shape, ijk_to_ras)]
+    s, a, r = (float(spacing_xyz[2 - axis]) for axis in axes)
+    route = route_for((s, a, r), facts.reference_spacing_mm, facts.deepest, entry_depth)
+    extent = [sizes[axis] * mm for axis, mm in zip(axes, (s, a, r), strict=True)]
+    obstacle, warnings = "", list(route.warnings)
+    if any(e > FIELD_OF_VIEW_LIMIT * m for e, m in zip(extent, facts.largest_extent_mm, strict=True)):
+        seen = f"The field of view is {_size(extent)} mm, the model knows up to {_size(facts.largest_extent_mm)} mm"
+        if force:
+            warnings.append(f"{seen}: expect false findings.")
+        else:
+            obstacle = f"{seen}: place a region of interest around the structure."
+    return Outlook(
+        route.describe(), expected_accuracy(facts.resolution_card, (s, a, r)), tuple(warnings), obstacle
+    )
+
+
+def canonical_axes(ijk_to_ras: np.ndarray) -> tuple[int, int, int]:
+    """The array axis (0 = Z, 1 = Y, 2 = X) that runs closest to S, to A and to R."""
+    cosines = np.abs(
+        ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    )  # rows R A S, columns i j k
+    r, a, s = max(
+        itertools.permutations(range(3)), key=lambda ijk: sum(cosines[row, ijk[row]] for row in range(3))
+    )
+    return 2 - s, 2 - a, 2 - r
+
+
+def expected_accuracy(card: Sequence[dict[str, Any]], spacing_mm: Sequence[float]) -> str:
+    """The row of a resolution card nearest to a spacing (S, A, R), as a sentence part; '' for an empty card."""
+    if not card:
+        return ""
+
+    def distance(row: dict[str, Any]) -> float:
+        return max(abs(math.log(mm / own)) for mm, own in zip(spacing_mm, row["spacing_mm"], strict=True))
+
+    row = min(card, key=distance)
+    if distance(row) > math.log(NEAREST_FACTOR) + 1e-6:
+        return "accuracy was not measured near this voxel size"
+    return f"expected Dice {row['dice_mean']:.2f} ± {row['dice_sd']:.2f} ({row['cases']} scans of {row['condition']})"
+
+
+def _size(extent_sar: Sequence[float]) -> str:
+    """(S, A, R) -> "R x A x S", as the core's own messages say it."""
+    return " x ".join(f"{mm:.0f}" for mm in reversed(list(extent_sar)))

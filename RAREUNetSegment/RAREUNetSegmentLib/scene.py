@@ -1,0 +1,86 @@
+"""Nodes of the scene -> the core's Volume and RegionOfInterest, both in world space (RAS, mm)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+
+from rareunet.channel_grids import join_channels
+from rareunet.geometry import RegionOfInterest
+from rareunet.volume import Volume
+
+
+def volume_from_nodes(nodes: Any) -> Volume:
+    """Volume of one volume node, or of several, one for each channel, on the grid of the first.
+
+    Args:
+        nodes: a vtkMRMLScalarVolumeNode, or a list of them. Linear parent transforms are honoured.
+
+    Raises:
+        ValueError: no voxels, a non-linear parent transform, or channels that do not overlap.
+    """
+    nodes = list(nodes) if isinstance(nodes, (list, tuple)) else [nodes]
+    if not nodes or any(node is None for node in nodes):
+        raise ValueError("no scan is chosen: load one and choose it.")
+    channels = [Volume(_voxels(node), ijk_to_world(node), node.GetName()) for node in nodes]
+    return channels[0] if len(channels) == 1 else join_channels(channels, channels[0].name)
+
+
+def ijk_to_world(node: Any) -> np.ndarray:
+    """(4, 4) matrix from voxel indices (i, j, k) to world RAS, parent transforms included.
+
+    Raises:
+        ValueError: the node lies under a non-linear transform.
+    """
+    ijk_to_ras = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(ijk_to_ras)
+    return parent_to_world(node) @ slicer.util.arrayFromVTKMatrix(ijk_to_ras)
+
+
+def parent_to_world(node: Any) -> np.ndarray:
+    """(4, 4) matrix of the node's parent transforms; the identity without any."""
+    transform = node.GetParentTransformNode()
+    if transform is None:
+        return np.eye(4)
+    if not transform.IsTransformToWorldLinear():
+        raise ValueError(
+            f"{node.GetName()} lies under the non-linear transform {transform.GetName()}: only linear ones can be"
+            " followed. Harden the transform on a copy of the scan and choose that."
+        )
+    matrix = vtk.vtkMatrix4x4()
+    transform.GetMatrixTransformToWorld(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def region_from_node(node: Any) -> RegionOfInterest | None:
+    """Region of a vtkMRMLMarkupsROINode in world space, with its own axes; None for None.
+
+    Raises:
+        ValueError: the region has no extent.
+    """
+    if node is None:
+        return None
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy(node.GetObjectToWorldMatrix())
+    object_to_world = slicer.util.arrayFromVTKMatrix(matrix)
+    scale = np.linalg.norm(object_to_world[:3, :3], axis=0)
+    size = np.array(node.GetSize()) * scale
+    if node.GetNumberOfControlPoints() == 0 or not np.all(size > 0):
+        raise ValueError(f"the region of interest {node.GetName()} has no extent: draw it, or choose none.")
+    r, a, s = (float(value) for value in object_to_world[:3, 3])
+    size_r, size_a, size_s = (float(value) for value in size)
+    return RegionOfInterest((r, a, s), (size_r, size_a, size_s), object_to_world[:3, :3] / scale)
+
+
+def _voxels(node: Any) -> np.ndarray:
+    """(Z, Y, X); the node's own memory."""
+    if node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
+        raise ValueError(f"{node.GetName()} has no voxels: load the scan again or choose another one.")
+    voxels = slicer.util.arrayFromVolume(node)
+    if voxels is None or voxels.ndim != 3:
+        raise ValueError(f"{node.GetName()} is not a scan with one number per voxel: choose a scalar volume.")
+    return voxels

@@ -1,0 +1,234 @@
+"""Label map -> segmentation node: named, coloured, coded segments on the scan's grid, beside what the user made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from vtk.util import numpy_support
+
+STRUCTURE_TAG = "RAREUNet.Structure"  # "model:label value" on every segment that this module made
+SEGMENT_CONTEXT = "Segmentation category and type - DICOM master list"
+REGION_CONTEXT = "Anatomic codes - DICOM master list"
+NO_CODE = ("", "", "")
+
+
+def write_segmentation(
+    prediction: Any, labels: Sequence[Any], volume_node: Any, segmentation_node: Any = None
+) -> Any:
+    """Puts a prediction into a segmentation node, under the scan's transform and in its study.
+
+    Everything is made and checked before the scene is touched. Our segments of the same model are replaced,
+    others stay as they are.
+
+    Args:
+        prediction: the core's Prediction for volume_node's grid.
+        labels: the bundle's labels.
+        volume_node: the scan.
+        segmentation_node: where to; None makes a new node.
+
+    Returns:
+        the segmentation node.
+
+    Raises:
+        ValueError: segmentation_node can't take the segments.
+    """
+    if segmentation_node is not None:
+        _check_target(segmentation_node, volume_node)
+    segments = make_segments(prediction.label_map, labels, volume_node, prediction.model["name"])
+    scene = slicer.mrmlScene
+    scene.SaveStateForUndo()
+    is_new = segmentation_node is None
+    if is_new:
+        segmentation_node = scene.AddNewNodeByClass(
+            "vtkMRMLSegmentationNode", scene.GenerateUniqueName(f"{volume_node.GetName()} segmentation")
+        )
+        segmentation_node.UndoEnabledOn()
+    try:
+        _fill(segmentation_node, segments, volume_node, prediction)
+    except Exception:
+        if is_new:
+            scene.RemoveNode(segmentation_node)
+        raise
+    return segmentation_node
+
+
+def make_segments(
+    label_map: np.ndarray, labels: Sequence[Any], volume_node: Any, model_name: str
+) -> dict[str, Any]:
+    """One vtkSegment per label by segment id, all on one shared layer with the values 1..N.
+
+    Args:
+        label_map: (Z, Y, X) on the node's grid, in the labels' own values.
+    """
+    layer_values = np.zeros(label_map.shape, dtype=np.uint8 if len(labels) < 256 else np.uint16)
+    for number, label in enumerate(labels, start=1):
+        layer_values[label_map == label.value] = number
+    layer = _layer(layer_values, volume_node)
+    segments = {}
+    for number, label in enumerate(labels, start=1):
+        segment = slicer.vtkSegment()
+        segment.SetName(label.name)
+        segment.SetColor(*(value / 255 for value in label.color))
+        segment.SetLabelValue(number)
+        segment.AddRepresentation(_labelmap_name(), layer)
+        segment.SetTag(STRUCTURE_TAG, f"{model_name}:{label.value}")
+        if label.terminology:
+            segment.SetTerminology(terminology_entry(label.terminology))
+        segments[f"RAREUNet_{model_name}_{label.value}"] = segment
+    return segments
+
+
+def terminology_entry(terminology: dict[str, Sequence[str]]) -> str:
+    """Serialises codes, each [scheme, value, meaning], the way segments carry them."""
+
+    def code(key: str) -> tuple[str, str, str]:
+        scheme, value, meaning = terminology.get(key, NO_CODE)
+        return value, scheme, meaning
+
+    region_context = REGION_CONTEXT if "region" in terminology else ""
+    return slicer.vtkSlicerTerminologiesModuleLogic.SerializeTerminologyEntry(
+        SEGMENT_CONTEXT,
+        *(*code("category"), *code("type"), *code("type_modifier")),
+        region_context,
+        *(*code("region"), *code("region_modifier")),
+    )
+
+
+def segment_voxel_counts(segmentation_node: Any) -> dict[str, int]:
+    """Voxels of each segment by segment id, counted in the segments' own layers."""
+    segmentation = segmentation_node.GetSegmentation()
+    counts = {}
+    for segment_id in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(segment_id)
+        layer = segment.GetRepresentation(_labelmap_name())
+        scalars = layer.GetPointData().GetScalars() if layer else None
+        values = numpy_support.vtk_to_numpy(scalars) if scalars else np.zeros(0)
+        counts[segment_id] = int(np.count_nonzero(values == segment.GetLabelValue()))
+    return counts
+
+
+def _check_target(segmentation_node: Any, volume_node: Any) -> None:
+    """Refuses a node whose other segments would move or be converted."""
+    segmentation = segmentation_node.GetSegmentation()
+    if all(_is_ours(segmentation.GetSegment(i)) for i in segmentation.GetSegmentIDs()):
+        return
+    name = segmentation_node.GetName()
+    if segmentation_node.GetParentTransformNode() is not volume_node.GetParentTransformNode():
+        raise ValueError(
+            f"{name} holds other segments and lies under another transform than {volume_node.GetName()}:"
+            " choose a new segmentation, or put both under the same transform."
+        )
+    if segmentation.GetSourceRepresentationName() != _labelmap_name():
+        raise ValueError(
+            f"{name} holds other segments, stored as {segmentation.GetSourceRepresentationName().lower()}:"
+            " choose a new segmentation, or make 'Binary labelmap' its source in the module Segmentations."
+        )
+
+
+def _fill(segmentation_node: Any, segments: dict[str, Any], volume_node: Any, prediction: Any) -> None:
+    with slicer.util.NodeModify(segmentation_node):
+        segmentation = segmentation_node.GetSegmentation()
+        show_3d = segmentation.ContainsRepresentation("Closed surface")
+        _remove_ours(segmentation, prediction.model["name"])
+        if segmentation.GetNumberOfSegments() == 0:
+            segmentation_node.SetSourceRepresentationToBinaryLabelmap()
+        segmentation_node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+        segmentation_node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+        for segment_id, segment in segments.items():
+            if not segmentation.AddSegment(segment, segment_id):
+                raise RuntimeError(
+                    f"the segment {segment.GetName()} could not be added to {segmentation_node.GetName()}."
+                )
+        _check_counts(segmentation_node, segments, prediction)
+        segmentation_node.CreateDefaultDisplayNodes()
+        if show_3d:
+            segmentation_node.CreateClosedSurfaceRepresentation()
+        _describe(segmentation_node, volume_node, prediction)
+    _follow_in_subject_hierarchy(segmentation_node, volume_node)
+
+
+def _remove_ours(segmentation: Any, model_name: str) -> None:
+    for segment_id in list(segmentation.GetSegmentIDs()):
+        tag = _structure_tag(segmentation.GetSegment(segment_id))
+        if tag.rpartition(":")[0] == model_name:
+            segmentation.RemoveSegment(segment_id)
+
+
+def _check_counts(segmentation_node: Any, segments: dict[str, Any], prediction: Any) -> None:
+    """Holds every segment against the label map, because a wrong import goes unseen otherwise."""
+    counts = segment_voxel_counts(segmentation_node)
+    for segment_id, segment in segments.items():
+        value = int(_structure_tag(segment).rpartition(":")[2])
+        expected = int(np.count_nonzero(prediction.label_map == value))
+        if counts.get(segment_id) != expected:
+            raise RuntimeError(
+                f"the segment {segment.GetName()} holds {counts.get(segment_id)} voxels instead of {expected}."
+                " Please report this with the version of Slicer."
+            )
+
+
+def _describe(segmentation_node: Any, volume_node: Any, prediction: Any) -> None:
+    """Provenance, kept with the node and saved with the scene."""
+    route = prediction.route
+    facts = {
+        "Model": prediction.model["name"],
+        "ModelVersion": prediction.model["version"],
+        "ModelSHA256": prediction.model["sha256"],
+        "Route": route.describe(),
+        "EntryDepth": str(route.entry_depth),
+        "AxisDepthsSAR": " ".join(str(depth) for depth in route.axis_depths),
+        "SpacingSARmm": " ".join(f"{mm:.6g}" for mm in route.spacing_mm),
+        "Device": prediction.device,
+        "Seconds": f"{sum(prediction.seconds.values()):.3f}",
+        "Scan": volume_node.GetName(),
+        "Warnings": "\n".join(prediction.warnings),
+    }
+    for name, value in facts.items():
+        segmentation_node.SetAttribute(f"RAREUNet.{name}", value)
+
+
+def _follow_in_subject_hierarchy(segmentation_node: Any, volume_node: Any) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    scan_item = hierarchy.GetItemByDataNode(volume_node) if hierarchy else 0
+    if not scan_item:
+        return
+    item = hierarchy.GetItemByDataNode(segmentation_node)
+    parent = hierarchy.GetItemParent(scan_item)
+    if item:
+        hierarchy.SetItemParent(item, parent)
+    else:
+        hierarchy.CreateItem(parent, segmentation_node)
+
+
+def _layer(values: np.ndarray, volume_node: Any) -> Any:
+    """vtkOrientedImageData of (Z, Y, X) values in the node's own frame (its parent transform comes on top)."""
+    layer = slicer.vtkOrientedImageData()
+    z, y, x = values.shape
+    layer.SetDimensions(x, y, z)
+    scalars = numpy_support.numpy_to_vtk(
+        values.ravel(), deep=True, array_type=numpy_support.get_vtk_array_type(values.dtype)
+    )
+    scalars.SetName("LabelMap")
+    layer.GetPointData().SetScalars(scalars)
+    matrix = vtk.vtkMatrix4x4()
+    volume_node.GetIJKToRASMatrix(matrix)
+    layer.SetImageToWorldMatrix(matrix)
+    return layer
+
+
+def _is_ours(segment: Any) -> bool:
+    return bool(_structure_tag(segment))
+
+
+def _structure_tag(segment: Any) -> str:
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(STRUCTURE_TAG, value) else ""
+
+
+def _labelmap_name() -> str:
+    return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()

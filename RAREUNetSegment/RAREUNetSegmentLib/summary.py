@@ -1,0 +1,38 @@
+"""The result as text for the panel."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+
+def volumes_table(prediction: Any, labels: Sequence[Any]) -> str:
+    """HTML: a coloured row per structure with its volume, then what was done and what to know.
+
+    Args:
+        prediction: the core's Prediction.
+        labels: the bundle's labels.
+    """
+    rows = "".join(_row(label, prediction.volumes_ml[label.name]) for label in labels)
+    table = (
+        '<table width="100%" cellpadding="3">'
+        f'<tr><td></td><td><b>Structure</b></td><td align="right"><b>Volume (ml)</b></td></tr>{rows}</table>'
+    )
+    warnings = "".join(f"<p>⚠ {_text(sentence)}</p>" for sentence in prediction.warnings)
+    model = prediction.model
+    done = f"{_text(prediction.describe())}<br>Model {_text(model['name'])} {_text(model['version'])}."
+    return f"{table}{warnings}<p>{done}</p>"
+
+
+def _row(label: Any, volume_ml: float) -> str:
+    color = "#{:02x}{:02x}{:02x}".format(*label.color)
+    volume = f"{volume_ml:.2f}" if volume_ml else "not found"
+    return (
+        f'<tr><td width="18"><font color="{color}">■</font></td>'
+        f'<td>{_text(label.name)}</td><td align="right">{volume}</td></tr>'
+    )
+
+
+def _text(sentence: str) -> str:
+    return html.escape(sentence[:1].upper() + sentence[1:], quote=False)

@@ -1,0 +1,33 @@
+"""RARE-UNet: segments a 3D scan at the resolution it has.
+
+The core is plain Python: numpy, nibabel, safetensors and, once a network runs, torch. Names that need torch
+are imported on first use, so that `import rareunet` stays fast and Slicer's panel opens without torch.
+
+    from rareunet import Predictor, read_volume
+    prediction = Predictor("hippocampus").predict(read_volume("scan.nii.gz"))
+"""
+
+from importlib import import_module
+from typing import Any
+
+from rareunet.geometry import RegionOfInterest
+from rareunet.routing import Route, route_for
+from rareunet.volume import Volume
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Bundle": "rareunet.bundle",
+    "Predictor": "rareunet.predictor",
+    "Prediction": "rareunet.predictor",
+    "read_volume": "rareunet.volume_files",
+    "write_label_map": "rareunet.volume_files",
+}
+
+__all__ = ["RegionOfInterest", "Route", "Volume", "__version__", "route_for", *_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'rareunet' has no attribute {name!r}")

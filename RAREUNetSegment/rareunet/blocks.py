@@ -1,0 +1,98 @@
+"""Building blocks of the network. B batch, C channels, Z Y X axes.
+
+Every convolution here can run collapsed along an axis: its kernel summed over the taps of that axis
+(3x3x3 -> 1x3x3). A thick slice stands for a stack of equal thin slices, and well inside such a stack the
+summed kernel gives what the full kernel would give.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Axes = tuple[bool, bool, bool]  # one flag for each of z, y, x
+NO_AXES: Axes = (False, False, False)
+
+
+def collapse_kernel(kernel: Tensor, collapsed: Axes) -> Tensor:
+    """Sums a kernel (Cout, Cin, 3, 3, 3) over the taps of the collapsed axes, kept with size 1."""
+    axes = [axis + 2 for axis in range(3) if collapsed[axis]]
+    return kernel.sum(dim=axes, keepdim=True) if axes else kernel
+
+
+class Convolution(nn.Conv3d):
+    """3x3x3 convolution that keeps the size. (B, Cin, Z, Y, X) -> (B, Cout, Z, Y, X)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=3, padding=1)
+
+    def forward(self, features: Tensor, collapsed: Axes = NO_AXES) -> Tensor:
+        z, y, x = (0 if flag else 1 for flag in collapsed)
+        kernel = collapse_kernel(self.weight, collapsed)
+        if self.training and features.device.type == "cpu" and min(features.shape[2:]) <= 2:
+            # On such grids the bfloat16 weight gradient of PyTorch's CPU backend (seen in 2.13) reads memory that
+            # was never set and now and then holds NaN; float32 costs nothing here.
+            with torch.autocast("cpu", enabled=False):
+                return functional.conv3d(features.float(), kernel, self.bias, padding=(z, y, x))
+        return functional.conv3d(features, kernel, self.bias, padding=(z, y, x))
+
+
+class UpConvolution(nn.ConvTranspose3d):
+    """Transposed convolution that doubles every axis but the waiting ones.
+
+    A waiting axis keeps its size: each of its voxels stands for 2 output voxels of the full kernel, whose
+    mean over the two phases is the sum of the taps over the stride.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=3, stride=2, padding=1, output_padding=1)
+
+    def forward(self, features: Tensor, waiting: Axes = NO_AXES) -> Tensor:  # type: ignore[override]
+        kernel = collapse_kernel(self.weight, waiting) / 2 ** sum(waiting)
+        stride, padding = [1 if w else 2 for w in waiting], [0 if w else 1 for w in waiting]
+        return functional.conv_transpose3d(
+            features, kernel, self.bias, stride=stride, padding=padding, output_padding=padding
+        )
+
+
+class ConvolutionBlock(nn.Module):
+    """`repeats` x (convolution, instance norm, leaky ReLU). (B, Cin, Z, Y, X) -> (B, Cout, Z, Y, X)."""
+
+    def __init__(self, in_channels: int, out_channels: int, repeats: int = 2) -> None:
+        super().__init__()
+        widths = [in_channels] + [out_channels] * repeats
+        self.convolutions = nn.ModuleList(
+            Convolution(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.norms = nn.ModuleList(nn.InstanceNorm3d(out_channels, affine=True) for _ in range(repeats))
+
+    def forward(self, features: Tensor, collapsed: Axes = NO_AXES) -> Tensor:
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            features = functional.leaky_relu(norm(convolution(features, collapsed)), 0.01, inplace=True)
+        return features
+
+
+def max_pool(features: Tensor, waiting: Axes) -> Tensor:
+    """Halves every axis but the waiting ones."""
+    size = [1 if w else 2 for w in waiting]
+    return functional.max_pool3d(features, kernel_size=size, stride=size)
+
+
+def initialise(module: nn.Module) -> None:
+    """He initialisation, which suits the leaky ReLU; for use with nn.Module.apply."""
+    if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+        nn.init.kaiming_normal_(module.weight, a=0.01)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+__all__ = [
+    "NO_AXES",
+    "Axes",
+    "ConvolutionBlock",
+    "UpConvolution",
+    "collapse_kernel",
+    "initialise",
+    "max_pool",
+]

@@ -1,0 +1,290 @@
+"""Bundle: a trained model on disk, a folder of bundle.json, weights.safetensors and SHA256SUMS of both.
+
+No pickle, nothing executable. bundle.json is held against bundle.schema.json and both files against their
+hashes before any of it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rareunet.architecture import Architecture
+from rareunet.errors import BundleError
+from rareunet.preprocessing import IntensityRule
+
+if TYPE_CHECKING:
+    import torch
+
+    from rareunet.network import RAREUNet
+
+DESCRIPTION_FILE, WEIGHTS_FILE, HASHES_FILE = "bundle.json", "weights.safetensors", "SHA256SUMS"
+PACKAGED_MODELS = Path(__file__).parent / "models"
+DEFAULT_MODEL = "hippocampus"
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Label:
+    """A structure: its number in label maps, name, colour (0-255) and SNOMED CT codes."""
+
+    value: int
+    name: str
+    color: tuple[int, int, int]
+    terminology: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What bundle.json says, see bundle.schema.json; triples are in the order (S, A, R).
+
+    `folder` is where it was loaded from; None for one that has not been saved.
+    """
+
+    name: str
+    title: str
+    description: str
+    version: str
+    license: str
+    architecture: dict[str, Any]
+    reference_spacing_mm: Triple
+    channels: tuple[dict[str, str], ...]
+    labels: tuple[Label, ...]
+    intensity: IntensityRule
+    field_of_view_mm: dict[str, Triple]
+    training: dict[str, Any] = field(default_factory=dict)
+    resolution_card: tuple[dict[str, Any], ...] = ()
+    folder: Path | None = None
+
+    @property
+    def stages(self) -> int:
+        return int(self.architecture["stages"])
+
+    @property
+    def deepest(self) -> int:
+        """Deepest entry depth."""
+        return int(self.architecture["gateways"])
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the weights, which names this model in reports."""
+        return _hash_file(self._file(WEIGHTS_FILE))
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Bundle:
+        """Reads and verifies a bundle by the name of a packaged model or by its folder.
+
+        Raises:
+            BundleError: unknown, damaged, tampered with, or not of the schema; the message says which.
+        """
+        folder = find_bundle(name_or_path)
+        verify(folder)
+        return cls.from_json(json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8")), folder)
+
+    @classmethod
+    def from_json(cls, description: dict[str, Any], folder: Path | None = None) -> Bundle:
+        """Builds a bundle from the content of bundle.json."""
+        check_schema(description, folder or Path(description.get("name", "?")))
+        content = {key: value for key, value in description.items() if key != "format"}
+        content["labels"] = tuple(
+            Label(**{**label, "color": tuple(label["color"])}) for label in content["labels"]
+        )
+        content["intensity"] = IntensityRule(**content["intensity"])
+        content["reference_spacing_mm"] = tuple(content["reference_spacing_mm"])
+        content["field_of_view_mm"] = {
+            key: tuple(value) for key, value in content["field_of_view_mm"].items()
+        }
+        content["channels"], content["resolution_card"] = (
+            tuple(content["channels"]),
+            tuple(content["resolution_card"]),
+        )
+        return cls(**content, folder=folder)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of bundle.json."""
+        description = {"format": 1, **asdict(replace(self, folder=None))}
+        del description["folder"]
+        for label in description["labels"]:
+            if not label["terminology"]:
+                del label["terminology"]
+        return json.loads(json.dumps(description))
+
+    def save(self, folder: str | Path, network: RAREUNet, *, half: bool = True) -> Bundle:
+        """Writes the bundle beside the target and renames it into place, so that it is never a mixture of old and new.
+
+        Args:
+            folder: where to; an existing bundle there is replaced.
+            network: the trained network.
+            half: store weights as float16, which halves the size; they are computed with as float32.
+        """
+        import torch
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        description = self.to_json()
+        check_schema(description, folder)
+        _check_replaceable(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            dtype = torch.float16 if half else torch.float32
+            weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in network.state_dict().items()}
+            save_file(weights, str(staging / WEIGHTS_FILE))
+            text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+            (staging / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+            _write_hashes(staging)
+            staging.chmod(0o755)
+            _replace_folder(staging, folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return replace(self, folder=folder)
+
+    def load_network(self, device: str | torch.device = "cpu") -> RAREUNet:
+        """Builds the network with its weights as float32, ready for inference."""
+        from safetensors.torch import load_file
+
+        from rareunet.network import RAREUNet
+
+        network = RAREUNet(Architecture(**self.architecture))
+        weights = load_file(str(self._file(WEIGHTS_FILE)))
+        try:
+            network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+        except RuntimeError as error:
+            raise BundleError(
+                f"{self.folder}: the weights do not fit the architecture in bundle.json: {error}"
+            ) from None
+        return network.to(device).eval()
+
+    def _file(self, name: str) -> Path:
+        if self.folder is None:
+            raise BundleError(f"bundle {self.name!r} has not been saved yet.")
+        return self.folder / name
+
+
+def packaged_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.parent.name for path in PACKAGED_MODELS.glob(f"*/{DESCRIPTION_FILE}"))
+
+
+def find_bundle(name_or_path: str | Path) -> Path:
+    """Folder of a packaged model (by name) or of any bundle (by path)."""
+    for folder in (PACKAGED_MODELS / str(name_or_path), Path(name_or_path)):
+        if (folder / DESCRIPTION_FILE).is_file():
+            return folder
+    raise BundleError(
+        f"no model {str(name_or_path)!r}: give a packaged one ({', '.join(packaged_models()) or 'none here'})"
+        f" or a folder that holds {DESCRIPTION_FILE} and {WEIGHTS_FILE}."
+    )
+
+
+def verify(folder: Path) -> dict[str, str]:
+    """Holds both files against SHA256SUMS and the description against the schema; returns the hashes by file.
+
+    Raises:
+        BundleError: a file is missing, changed or not of the schema.
+    """
+    try:
+        lines = (folder / HASHES_FILE).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        raise BundleError(f"{folder}: {HASHES_FILE} is missing. Install the model again.") from None
+    expected = {
+        parts[1].lstrip("*"): parts[0] for parts in (line.split() for line in lines) if len(parts) == 2
+    }
+    for name in (DESCRIPTION_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise BundleError(f"{folder}: {name} is missing. Install the model again.")
+        if expected.get(name) != _hash_file(folder / name):
+            raise BundleError(
+                f"{folder}: {name} does not match its SHA-256: it is damaged or was changed. Install the model again."
+            )
+    try:
+        description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{folder}: {DESCRIPTION_FILE} is not JSON: {error}") from None
+    check_schema(description, folder)
+    return expected
+
+
+def check_schema(description: Any, origin: Path) -> None:
+    """Raises BundleError where a description is not of the schema or contradicts itself."""
+    import fastjsonschema
+
+    try:
+        _validator()(description)
+    except fastjsonschema.JsonSchemaValueException as error:
+        raise BundleError(
+            f"{origin}: bundle.json is not a model description of format 1: {error.message}."
+        ) from None
+    architecture = description["architecture"]
+    if architecture["in_channels"] != len(description["channels"]):
+        raise BundleError(
+            f"{origin}: {architecture['in_channels']} input channels but names for {len(description['channels'])}."
+        )
+    try:
+        Architecture(**architecture)
+        IntensityRule(**description["intensity"])
+    except ValueError as error:
+        raise BundleError(f"{origin}: {error}") from None
+    values = [label["value"] for label in description["labels"]]
+    if architecture["classes"] != len(values) + 1 or len(set(values)) != len(values):
+        raise BundleError(
+            f"{origin}: {architecture['classes']} classes (background included) but labels {values}:"
+            " one label of its own number is needed for each foreground class."
+        )
+
+
+@lru_cache(maxsize=1)
+def _validator() -> Any:
+    import fastjsonschema
+
+    schema = json.loads((Path(__file__).parent / "bundle.schema.json").read_text(encoding="utf-8"))
+    return fastjsonschema.compile(schema)
+
+
+def _hash_file(path: Path) -> str:
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _write_hashes(folder: Path) -> None:
+    lines = [f"{_hash_file(folder / name)}  {name}\n" for name in (DESCRIPTION_FILE, WEIGHTS_FILE)]
+    (folder / HASHES_FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Saving replaces the whole folder: refuses one that holds anything but a bundle."""
+    if folder.exists() and not folder.is_dir():
+        raise BundleError(f"{folder} is a file: choose a folder for the model.")
+    others = {path.name for path in folder.glob("*")} - {DESCRIPTION_FILE, WEIGHTS_FILE, HASHES_FILE}
+    if others:
+        raise BundleError(
+            f"{folder} also holds {', '.join(sorted(others)[:3])}: choose a new folder, saving replaces all of it."
+        )
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    """Puts `new` in the place of `target`; the old folder is removed only after the swap."""
+    old = target.with_name(f".{target.name}-old-{os.getpid()}")
+    if target.exists():
+        os.replace(target, old)
+    try:
+        os.replace(new, target)
+    except OSError:
+        if old.exists():
+            os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+__all__ = ["Bundle", "Label", "find_bundle", "packaged_models", "verify"]

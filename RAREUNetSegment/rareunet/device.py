@@ -1,0 +1,40 @@
+"""Which device the network runs on."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from rareunet.errors import DeviceError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of that name; "auto" is CUDA, then MPS, then the CPU, whichever first really works.
+
+    Raises:
+        DeviceError: unknown name, or the device does not run a convolution.
+    """
+    if name == "auto":
+        return next(torch.device(n) for n in ("cuda", "mps", "cpu") if not problem_with(n))
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"unknown device {name!r}: choose auto, cpu, cuda, cuda:N or mps.") from None
+    if problem := problem_with(name):
+        raise DeviceError(f"device {name!r} can't be used: {problem}. Choose auto or cpu.")
+    return device
+
+
+def problem_with(name: str) -> str:
+    """Why a device can't be used, '' if it can. A driver may list a device whose kernels fail, so one is run."""
+    kind = torch.device(name).type
+    if kind == "cuda" and not torch.cuda.is_available():
+        return "this PyTorch sees no CUDA device"
+    if kind == "mps" and not torch.backends.mps.is_available():
+        return "this PyTorch sees no Apple GPU"
+    try:
+        image = torch.ones(1, 1, 4, 4, 4, device=name)
+        functional.conv3d(image, torch.ones(1, 1, 3, 3, 3, device=name)).sum().item()
+    except Exception as error:  # whatever a driver raises, the answer is that it does not work
+        return f"a test convolution failed ({str(error).splitlines()[0]})"
+    return ""

@@ -1,0 +1,34 @@
+"""Errors that a user can mend; the message says what was found, what is accepted and what to do."""
+
+import re
+from pathlib import Path
+
+
+class BundleError(ValueError):
+    """A model bundle is unknown, damaged or contradicts itself."""
+
+
+class FieldOfViewError(ValueError):
+    """A scan shows far more than the model was trained on: it needs a region of interest."""
+
+
+class DeviceError(ValueError):
+    """A device was asked for that this computer does not have or that does not work."""
+
+
+def unreadable_file(path: Path, error: BaseException) -> ValueError:
+    """Names the file, the cause in a library's message (its last sentence in SimpleITK) and the next step.
+
+    Args:
+        path: file or folder.
+        error: what the library raised.
+
+    Returns:
+        the error to raise in its place.
+    """
+    cause = re.sub(r"^.*ERROR: (\w+\(0x\w+\): )?", "", str(error), flags=re.DOTALL)
+    cause = " ".join(cause.split()) or type(error).__name__
+    return ValueError(
+        f"{path} could not be read ({cause.rstrip('.')}): it is damaged, incomplete or not the kind of"
+        " image that its name says. Copy, download or export it again."
+    )

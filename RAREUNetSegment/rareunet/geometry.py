@@ -1,0 +1,141 @@
+"""Where voxels lie: region of interest, crop and canonical orientation, each step beside its inverse.
+
+Arrays are (..., Z, Y, X), boxes and axis lists are in the order (z, y, x), coordinates are RAS in mm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class RegionOfInterest:
+    """A box in world space.
+
+    Attributes:
+        center_ras: centre (R, A, S), mm.
+        size_mm: edge lengths along the box' own axes, mm.
+        axes: (3, 3), the box' axes as columns in RAS; the identity for a box along R, A and S.
+    """
+
+    center_ras: tuple[float, float, float]
+    size_mm: tuple[float, float, float]
+    axes: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        numbers = [*self.center_ras, *self.size_mm]
+        if len(numbers) != 6 or not np.isfinite(numbers).all() or min(self.size_mm) <= 0:
+            raise ValueError(
+                f"region of interest with centre {self.center_ras} and size {self.size_mm}: a centre and"
+                " three positive edge lengths in mm are needed."
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> RegionOfInterest:
+        """Reads "R,A,S,size_R,size_A,size_S" in mm."""
+        try:
+            r, a, s, size_r, size_a, size_s = (float(word) for word in text.replace(",", " ").split())
+        except ValueError:
+            raise ValueError(
+                f"region of interest {text!r}: give six numbers in mm, centre then size:"
+                " R,A,S,size_R,size_A,size_S."
+            ) from None
+        return cls((r, a, s), (size_r, size_a, size_s))
+
+    def corners(self) -> np.ndarray:
+        """(8, 3) corners in RAS, mm."""
+        axes = np.eye(3) if self.axes is None else np.asarray(self.axes, dtype=float)
+        signs = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)])
+        return np.asarray(self.center_ras) + (signs * np.asarray(self.size_mm) / 2) @ axes.T
+
+
+def box_of_region(region: RegionOfInterest, shape: Sequence[int], ijk_to_ras: np.ndarray) -> Box:
+    """Voxels (z, y, x) whose centres lie within the region, cut to the scan.
+
+    A region that is turned against the scan gives the voxel box that holds all its corners.
+
+    Raises:
+        ValueError: the region lies outside the scan, or within it without holding a voxel's centre.
+    """
+    ras_to_ijk = np.linalg.inv(ijk_to_ras)
+    corners = region.corners() @ ras_to_ijk[:3, :3].T + ras_to_ijk[:3, 3]
+    first, last = corners.min(axis=0)[::-1], corners.max(axis=0)[::-1]
+    low = np.maximum(np.ceil(first - 1e-3).astype(int), 0)
+    high = np.minimum(np.floor(last + 1e-3).astype(int) + 1, shape)
+    if (low >= high).any():
+        # The scan reaches half a voxel further than its outermost voxels' centres.
+        if (last <= -0.5).any() or (first >= np.asarray(shape) - 0.5).any():
+            raise ValueError("the region of interest lies outside the scan: move it onto the scan.")
+        raise ValueError("the region of interest lies between voxel centres: enlarge it.")
+    z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return z, y, x
+
+
+def cropped_matrix(ijk_to_ras: np.ndarray, box: Box) -> np.ndarray:
+    """World matrix of the voxels within a box."""
+    shift = np.eye(4)
+    shift[:3, 3] = [axis.start for axis in reversed(box)]
+    return ijk_to_ras @ shift
+
+
+def whole_box(shape: Sequence[int]) -> Box:
+    z, y, x = (slice(0, int(n)) for n in shape)
+    return z, y, x
+
+
+@dataclass(frozen=True)
+class Reorientation:
+    """Permutes and flips array axes so that z, y, x run to S, A, R; lossless.
+
+    Attributes:
+        source_axes: for each canonical axis (z, y, x), the input's axis that supplies it.
+        flipped: for each canonical axis, whether it runs backwards in the input.
+    """
+
+    source_axes: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+
+    @classmethod
+    def to_ras(cls, ijk_to_ras: np.ndarray) -> Reorientation:
+        """The reorientation of a scan with this world matrix; oblique axes go to the nearest canonical."""
+        from nibabel.orientations import io_orientation
+
+        # io_orientation: row i = (canonical axis, direction) of input axis i, in the order i j k.
+        orientation = io_orientation(ijk_to_ras)
+        sources, flips = [0, 0, 0], [False, False, False]
+        for ijk_axis, (ras_axis, direction) in enumerate(orientation):
+            canonical = 2 - int(ras_axis)
+            sources[canonical], flips[canonical] = 2 - ijk_axis, bool(direction < 0)
+        return cls((sources[0], sources[1], sources[2]), (flips[0], flips[1], flips[2]))
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        """(C, Z, Y, X) of the input -> (C, Z, Y, X) in canonical order; a view."""
+        reordered = array.transpose(0, *(axis + 1 for axis in self.source_axes))
+        return reordered[self._flips()]
+
+    def invert(self, array: np.ndarray) -> np.ndarray:
+        """(C, Z, Y, X) in canonical order -> (C, Z, Y, X) of the input; a view."""
+        inverse = np.argsort(self.source_axes)
+        return array[self._flips()].transpose(0, *(int(axis) + 1 for axis in inverse))
+
+    def reorder(self, per_axis: Sequence[float]) -> tuple[float, float, float]:
+        """A value for each input axis (z, y, x) -> the same values in canonical order."""
+        z, y, x = (per_axis[axis] for axis in self.source_axes)
+        return z, y, x
+
+    def matrix(self, ijk_to_ras: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """World matrix of the reoriented array, given the input's matrix and size (Z, Y, X)."""
+        change = np.zeros((4, 4))
+        change[3, 3] = 1
+        for canonical, (source, flipped) in enumerate(zip(self.source_axes, self.flipped, strict=True)):
+            change[2 - source, 2 - canonical] = -1 if flipped else 1
+            change[2 - source, 3] = shape[source] - 1 if flipped else 0
+        return ijk_to_ras @ change
+
+    def _flips(self) -> tuple[slice, ...]:
+        return (slice(None), *(slice(None, None, -1 if flip else 1) for flip in self.flipped))

@@ -1,0 +1,97 @@
+"""`python -m rareunet models`, `verify` and `import-checkpoint`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rareunet.bundle import WEIGHTS_FILE, Bundle, find_bundle, packaged_models, verify
+
+
+def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="NAME_OR_PATH",
+        help="packaged models or models' folders; none means all packaged",
+    )
+
+
+def add_import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, metavar="FILE.pth", help="checkpoint of the published code")
+    parser.add_argument(
+        "--config", required=True, type=Path, metavar="config.yaml", help="the configuration saved beside it"
+    )
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="folder of the model to write"
+    )
+    parser.add_argument("--name", help="name of the model; from the data set's name if not given")
+    parser.add_argument("--labels", metavar='"name,name"', help="names of the foreground classes 1, 2, ...")
+
+
+def run_models(_: argparse.Namespace) -> int:
+    """Prints the packaged models; returns the exit code."""
+    code = 0
+    names = packaged_models()
+    if not names:
+        print("This installation has no packaged model. Give a model's folder to `segment --model`.")
+    for name in names:
+        try:
+            print(describe(Bundle.load(name)))
+        except (ValueError, OSError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            code = 1
+    return code
+
+
+def describe(bundle: Bundle) -> str:
+    """A model for a person, as lines of text."""
+    spacing = " x ".join(f"{s:g}" for s in reversed(bundle.reference_spacing_mm))
+    lines = [
+        f"{bundle.name} {bundle.version}  {bundle.title}",
+        f"  structures         {', '.join(f'{label.value} {label.name}' for label in bundle.labels)}",
+        f"  channels           {', '.join(channel['name'] for channel in bundle.channels)}",
+        f"  reference spacing  {spacing} mm, entry depths 0 to {bundle.deepest}",
+    ]
+    if bundle.resolution_card:
+        lines.append(f"  {'expected Dice at':<24}{'R x A x S (mm)':<18}{'mean':>6}{'SD':>7}{'scans':>7}")
+    for row in bundle.resolution_card:
+        size = " x ".join(f"{s:g}" for s in reversed(row["spacing_mm"]))
+        lines.append(
+            f"  {row['condition']:<24}{size:<18}{row['dice_mean']:>6.3f}{row['dice_sd']:>7.3f}"
+            f"{row['cases']:>7}"
+        )
+    return "\n".join(lines)
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Checks hashes and schema of models; returns the exit code."""
+    names = arguments.models or packaged_models()
+    if not names:
+        print("there is no packaged model to verify: give a model's folder.", file=sys.stderr)
+    good = bool(names)
+    for name in names:
+        try:
+            hashes = verify(find_bundle(name))
+            print(f"{name}: good, SHA-256 of the weights {hashes[WEIGHTS_FILE]}")
+        except (ValueError, OSError) as error:
+            print(f"{name}: bad: {error}", file=sys.stderr)
+            good = False
+    return 0 if good else 1
+
+
+def run_import(arguments: argparse.Namespace) -> int:
+    """Turns a checkpoint of the published code into a model; returns the exit code."""
+    from rareunet.published_checkpoint import import_checkpoint
+
+    labels = None if arguments.labels is None else [name.strip() for name in arguments.labels.split(",")]
+    try:
+        bundle = import_checkpoint(
+            arguments.checkpoint, arguments.config, arguments.output, name=arguments.name, labels=labels
+        )
+    except (ValueError, OSError) as error:
+        print(f"rareunet import-checkpoint: {error}", file=sys.stderr)
+        return 1
+    print(f"{describe(bundle)}\nwritten to {bundle.folder}")
+    return 0

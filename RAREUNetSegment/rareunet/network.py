@@ -1,0 +1,90 @@
+"""RARE-UNet: one 3D U-Net that a scan enters at the depth of its own resolution.
+
+Legend: B batch, C channels, K classes, Z Y X axes; d entry depth; k stage (0 is the finest, `stages` is the
+bottleneck); a (z, y, x) axis depths. Source: Albertsen, Bjørnstrup, Mehdipour Ghazi, RARE-UNet (2025);
+per-axis depths and collapsed kernels are this project's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rareunet.architecture import Architecture
+from rareunet.blocks import Axes, ConvolutionBlock, UpConvolution, initialise, max_pool
+from rareunet.routing import AxisDepths
+
+
+@dataclass
+class Walk:
+    """What one image left behind: logits (B, K, Z, Y, X) on its own grid, and each stage's features by stage."""
+
+    logits: Tensor
+    features: dict[int, Tensor]
+
+
+def waiting_axes(axis_depths: Sequence[int], stage: int) -> Axes:
+    """Axes that are coarser than `stage` and so are not pooled, upsampled or convolved along there."""
+    z, y, x = (depth > stage for depth in axis_depths)
+    return z, y, x
+
+
+class RAREUNet(nn.Module):
+    """The network. One walk serves all routes: with equal axis depths it is the paper's network."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = a = architecture
+        widths = [a.width(stage) for stage in range(a.stages + 1)]
+        inputs = [a.in_channels, *widths]
+        self.encoder = nn.ModuleList(
+            ConvolutionBlock(inputs[k], widths[k], a.encoder_convolutions) for k in range(a.stages)
+        )
+        self.bottleneck = ConvolutionBlock(widths[-2], widths[-1], a.encoder_convolutions)
+        self.gateways = nn.ModuleDict(
+            {
+                str(d): ConvolutionBlock(a.in_channels, widths[d], a.gateway_convolutions)
+                for d in range(1, a.gateways + 1)
+            }
+        )
+        self.upsamplers = nn.ModuleList(UpConvolution(widths[k + 1], widths[k]) for k in range(a.stages))
+        self.decoder = nn.ModuleList(
+            ConvolutionBlock(2 * widths[k], widths[k], a.decoder_convolutions) for k in range(a.stages)
+        )
+        self.heads = nn.ModuleList(nn.Conv3d(widths[d], a.classes, 1) for d in range(a.gateways + 1))
+        self.apply(initialise)
+
+    def forward(self, images: Sequence[Tensor], axis_depths: Sequence[AxisDepths]) -> list[Walk]:
+        """Walks every image (B, C, Z, Y, X) of a training step in one call, as distributed training needs."""
+        return [self.walk(image, depths) for image, depths in zip(images, axis_depths, strict=True)]
+
+    def walk(self, image: Tensor, axis_depths: AxisDepths) -> Walk:
+        """Runs one image from its entry depth down to the bottleneck and back up to that depth.
+
+        Args:
+            image: (B, C, Z, Y, X); axis i must be a multiple of 2^(stages - axis_depths[i]).
+            axis_depths: depth of each axis (z, y, x); the smallest is the entry depth.
+        """
+        a = self.architecture
+        entry_depth = min(axis_depths)
+        features: dict[int, Tensor] = {}
+        current = image
+        for stage in range(entry_depth, a.stages):
+            waiting = waiting_axes(axis_depths, stage)
+            entering_deep = stage == entry_depth and entry_depth > 0
+            block = self.gateways[str(stage)] if entering_deep else self.encoder[stage]
+            features[stage] = current = block(current, waiting)
+            current = self._drop(max_pool(current, waiting))
+        current = self.bottleneck(current)
+        for stage in reversed(range(entry_depth, a.stages)):
+            waiting = waiting_axes(axis_depths, stage)
+            upsampled = self.upsamplers[stage](current, waiting)
+            current = self._drop(self.decoder[stage](torch.cat([upsampled, features[stage]], dim=1), waiting))
+        return Walk(self.heads[entry_depth](current), features)
+
+    def _drop(self, features: Tensor) -> Tensor:
+        return functional.dropout3d(features, self.architecture.dropout, self.training)

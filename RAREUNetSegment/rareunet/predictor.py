@@ -1,0 +1,205 @@
+"""The main path: a Volume goes in, a label map on the same grid comes out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rareunet.bundle import DEFAULT_MODEL, Bundle
+from rareunet.device import choose_device
+from rareunet.errors import FieldOfViewError
+from rareunet.geometry import RegionOfInterest, Reorientation, box_of_region
+from rareunet.network import RAREUNet
+from rareunet.preprocessing import NetworkGrid, to_input_grid, to_input_part, to_network_grid
+from rareunet.routing import Route
+from rareunet.volume import Volume
+
+# Beyond this multiple of the largest field of view in training a scan is refused: it is another kind of scan.
+FIELD_OF_VIEW_LIMIT = 2.0
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass
+class Prediction:
+    """The answer for one scan.
+
+    Attributes:
+        label_map: uint8 or uint16 (Z, Y, X) on the scan's grid; the values are bundle.labels' values.
+        probabilities: float32 (K, Z, Y, X) on the scan's grid, background first; None unless asked for. Outside
+            the region of interest it is background.
+        route: how the scan went through the network, in canonical axes (S, A, R).
+        device: where the network ran.
+        seconds: seconds per step.
+        volumes_ml: volume of each structure by name, ml.
+        warnings: what the user should know, as sentences.
+        model: name, version and hash of the model.
+    """
+
+    label_map: np.ndarray
+    route: Route
+    device: str
+    seconds: dict[str, float]
+    volumes_ml: dict[str, float]
+    warnings: list[str]
+    model: dict[str, str]
+    probabilities: np.ndarray | None = None
+
+    def describe(self) -> str:
+        """One line for a person: what was done and how long it took."""
+        return f"{self.route.describe()}. Done on {self.device} in {sum(self.seconds.values()):.1f} s."
+
+
+@dataclass
+class _Clock:
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+class Predictor:
+    """A loaded model.
+
+    Args:
+        model: name of a packaged model, a bundle's folder, or a Bundle.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        network: use this network instead of the bundle's weights (while training).
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Bundle = DEFAULT_MODEL,
+        device: str = "auto",
+        network: RAREUNet | None = None,
+    ) -> None:
+        self.bundle = model if isinstance(model, Bundle) else Bundle.load(model)
+        self.device = choose_device(device)
+        self.network = self.bundle.load_network(self.device) if network is None else network
+
+        self._sha256 = self.bundle.sha256 if self.bundle.folder else "not saved"
+
+    def predict(
+        self,
+        volume: Volume,
+        region: RegionOfInterest | None = None,
+        entry_depth: int | None = None,
+        *,
+        force: bool = False,
+        with_probabilities: bool = False,
+        progress: Progress = lambda step, fraction: None,
+    ) -> Prediction:
+        """Segments a scan.
+
+        Args:
+            volume: the scan.
+            region: part of the scan to segment; None for all of it.
+            entry_depth: fixed entry depth, or None to choose each axis' depth by its spacing.
+            force: segment even where the field of view is far beyond what the model was trained on.
+            with_probabilities: keep the class probabilities.
+            progress: called with the step's name and the fraction done.
+
+        Raises:
+            ValueError: wrong number of channels, no voxel in the region, unknown depth.
+            FieldOfViewError: the scan needs a region of interest.
+        """
+        clock, bundle = _Clock(), self.bundle
+        warnings = list(volume.notes) + check_volume(volume, bundle, region, force)
+        progress("prepare", 0.0)
+        with clock.step("prepare"):
+            image, grid = to_network_grid(
+                volume,
+                bundle.reference_spacing_mm,
+                bundle.stages,
+                bundle.deepest,
+                bundle.intensity,
+                region,
+                entry_depth,
+            )
+        warnings += grid.route.warnings
+        progress("network", 0.1)
+        with clock.step("network"):
+            logits = self._logits(image, grid)
+        progress("finish", 0.9)
+        with clock.step("finish"):
+            scores = to_input_part(logits, grid)
+            if not image.any():
+                warnings.append(
+                    "the scan is constant: the result is empty. Check that the right scan was chosen."
+                )
+                scores[1:] = scores.min() - 1
+            values = np.array([0, *(label.value for label in bundle.labels)])
+            values = values.astype(np.min_scalar_type(values.max()))
+            label_map = to_input_grid(values[scores.argmax(axis=0)], grid)
+            probabilities = _probabilities(scores, grid) if with_probabilities else None
+        voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
+        volumes = {
+            label.name: float(np.count_nonzero(label_map == label.value)) * voxel_ml
+            for label in bundle.labels
+        }
+        warnings += [f"{name} was not found in this scan." for name, ml in volumes.items() if ml == 0]
+        progress("finish", 1.0)
+        model = {"name": bundle.name, "version": bundle.version, "sha256": self._sha256}
+        return Prediction(
+            label_map, grid.route, str(self.device), clock.seconds, volumes, warnings, model, probabilities
+        )
+
+    @torch.inference_mode()
+    def _logits(self, image: np.ndarray, grid: NetworkGrid) -> np.ndarray:
+        """(C, Z, Y, X) on the network grid -> float32 (K, Z, Y, X)."""
+        tensor = torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device)
+        return self.network.walk(tensor, grid.route.axis_depths).logits[0].float().cpu().numpy()
+
+
+def check_volume(volume: Volume, bundle: Bundle, region: RegionOfInterest | None, force: bool) -> list[str]:
+    """Refuses scans the model can't answer for, and returns warnings about the doubtful ones."""
+    channels = len(bundle.channels)
+    if volume.voxels.shape[0] != channels:
+        names = ", ".join(channel["name"] for channel in bundle.channels)
+        raise ValueError(
+            f"{volume.name} has {volume.voxels.shape[0]} channel(s), the model {bundle.name} needs {channels}: {names}."
+        )
+    extent = list(volume.extent_mm)
+    if region is not None:
+        box = box_of_region(region, volume.shape, volume.ijk_to_ras)
+        extent = [(b.stop - b.start) * s for b, s in zip(box, volume.spacing_mm, strict=True)]
+    seen = Reorientation.to_ras(volume.ijk_to_ras).reorder(extent)
+    largest, smallest = bundle.field_of_view_mm["largest"], bundle.field_of_view_mm["smallest"]
+    if any(s > FIELD_OF_VIEW_LIMIT * m for s, m in zip(seen, largest, strict=True)):
+        message = (
+            f"{volume.name} shows {_extent(seen)} mm, the model {bundle.name} knows crops of up to"
+            f" {_extent(largest)} mm (R x A x S)"
+        )
+        if not force:
+            raise FieldOfViewError(
+                f"{message}: place a region of interest of about that size around the structure."
+            )
+        return [f"{message}: expect false findings."]
+    if any(s < 0.6 * m for s, m in zip(seen, smallest, strict=True)):
+        return [
+            f"{volume.name} shows only {_extent(seen)} mm, less than the {_extent(smallest)} mm (R x A x S) that the"
+            f" model {bundle.name} was trained on: the structure may be cut off."
+        ]
+    return []
+
+
+def _probabilities(scores: np.ndarray, grid: NetworkGrid) -> np.ndarray:
+    exponentials = np.exp(scores - scores.max(axis=0))
+    part = exponentials / exponentials.sum(axis=0)
+    whole = np.zeros((len(part), *grid.input_shape), dtype=np.float32)
+    whole[0] = 1
+    whole[(slice(None), *grid.box)] = part
+    return whole
+
+
+def _extent(zyx: Sequence[float]) -> str:
+    return " x ".join(f"{v:.0f}" for v in reversed(list(zyx)))

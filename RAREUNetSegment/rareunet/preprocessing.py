@@ -1,0 +1,217 @@
+"""Input grid <-> network grid. Each step stands beside its inverse; training and inference both come through here.
+
+Arrays are (C, Z, Y, X); after `crop` and `reorient` the axes run to S, A, R. The steps: crop to the region of
+interest, reorient, normalise intensities, resample the axes whose residual asks for it, pad to what the
+poolings need. Padding has the value 0, which is the lowest normalised intensity and what the convolutions
+themselves assume beyond the border; it comes after the intensities are measured, so it cannot change them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rareunet.geometry import Box, RegionOfInterest, Reorientation, box_of_region, whole_box
+from rareunet.routing import Route, route_for
+from rareunet.volume import Volume
+
+
+@dataclass(frozen=True)
+class IntensityRule:
+    """Intensities between two percentiles are stretched to [0, 1] and cut beyond; each channel on its own."""
+
+    lower_percentile: float = 0.5
+    upper_percentile: float = 99.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lower_percentile < self.upper_percentile <= 100:
+            raise ValueError(
+                f"intensity percentiles {self.lower_percentile} and {self.upper_percentile}: the lower must be"
+                " below the upper, both within 0 to 100."
+            )
+
+
+@dataclass(frozen=True)
+class NetworkGrid:
+    """How one scan was brought to the network; enough to bring an answer back.
+
+    Attributes:
+        input_shape: (Z, Y, X) of the whole scan.
+        box: the voxels (z, y, x) of the scan that were used.
+        reorientation: input axes -> canonical axes.
+        shape: (Z, Y, X) of the used part, canonical axes, input spacing.
+        resampled_shape: the same after resampling to route.network_spacing_mm.
+        padding: (before, after) for each axis (z, y, x), voxels of the network grid.
+        route: the route, in canonical axes.
+    """
+
+    input_shape: tuple[int, int, int]
+    box: Box
+    reorientation: Reorientation
+    shape: tuple[int, int, int]
+    resampled_shape: tuple[int, int, int]
+    padding: tuple[tuple[int, int], ...]
+    route: Route
+
+
+def to_network_grid(
+    volume: Volume,
+    reference_spacing_mm: Sequence[float],
+    stages: int,
+    deepest: int,
+    rule: IntensityRule,
+    region: RegionOfInterest | None = None,
+    entry_depth: int | None = None,
+) -> tuple[np.ndarray, NetworkGrid]:
+    """Brings a scan to the network.
+
+    Args:
+        volume: the scan.
+        reference_spacing_mm: (S, A, R) spacing of depth 0.
+        stages: poolings from depth 0 to the bottleneck.
+        deepest: deepest entry depth.
+        rule: intensity rule.
+        region: part of the scan to use; None for all of it.
+        entry_depth: fixed depth for all axes, or None to choose by spacing.
+
+    Returns:
+        float32 (C, Z, Y, X) on the network grid, and the grid.
+    """
+    box = (
+        whole_box(volume.shape) if region is None else box_of_region(region, volume.shape, volume.ijk_to_ras)
+    )
+    reorientation = Reorientation.to_ras(volume.ijk_to_ras)
+    route = route_for(reorientation.reorder(volume.spacing_mm), reference_spacing_mm, deepest, entry_depth)
+    image = normalise(reorientation.apply(volume.voxels[(slice(None), *box)]), rule)
+    resampled = resample(image, network_shape(image.shape[1:], route))
+    padding = padding_for(resampled.shape[1:], route, stages)
+    grid = NetworkGrid(
+        volume.shape,
+        box,
+        reorientation,
+        _triple(image.shape[1:]),
+        _triple(resampled.shape[1:]),
+        padding,
+        route,
+    )
+    return np.pad(resampled, ((0, 0), *padding)), grid
+
+
+def to_input_part(scores: np.ndarray, grid: NetworkGrid) -> np.ndarray:
+    """Undoes padding, resampling and reorientation.
+
+    Args:
+        scores: float (K, Z, Y, X) on the network grid.
+
+    Returns:
+        float (K, Z, Y, X) on the used part (grid.box) of the scan, in the scan's own axes.
+    """
+    inner = tuple(
+        slice(before, before + size)
+        for (before, _), size in zip(grid.padding, grid.resampled_shape, strict=True)
+    )
+    return grid.reorientation.invert(resample(scores[(slice(None), *inner)], grid.shape))
+
+
+def to_input_grid(part: np.ndarray, grid: NetworkGrid) -> np.ndarray:
+    """Undoes the crop: (Z, Y, X) of the used part -> (Z, Y, X) of the scan, 0 elsewhere."""
+    whole = np.zeros(grid.input_shape, dtype=part.dtype)
+    whole[grid.box] = part
+    return whole
+
+
+def normalise(image: np.ndarray, rule: IntensityRule) -> np.ndarray:
+    """Stretches each channel of (C, Z, Y, X) to [0, 1] by its own percentiles, as float32.
+
+    Voxels that are not finite, and planes of constant padding around the scan, are left out of the percentiles
+    and become 0. A constant channel becomes 0 everywhere.
+    """
+    result = np.zeros(image.shape, dtype=np.float32)
+    for channel, normalised in zip(image, result, strict=True):
+        content = content_box(channel)
+        values = channel[content].astype(np.float32, copy=False)
+        finite = np.isfinite(values)
+        measured = values[finite & (values != _padding_value(channel))]
+        if measured.size == 0:
+            continue
+        low, high = np.percentile(measured, [rule.lower_percentile, rule.upper_percentile])
+        if high > low:
+            stretched = (np.where(finite, values, low) - np.float32(low)) / np.float32(high - low)
+            normalised[content] = np.clip(stretched, 0, 1)
+    return result
+
+
+def content_box(channel: np.ndarray) -> Box:
+    """The smallest box (z, y, x) outside which a channel (Z, Y, X) holds only its padding value."""
+    different = channel != _padding_value(channel)
+    ranges = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        used = np.flatnonzero(different.any(axis=others))
+        ranges.append(slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0))
+    z, y, x = ranges
+    return z, y, x
+
+
+def _padding_value(channel: np.ndarray) -> float:
+    """The value that fills more than half of the scan's outer planes, or NaN (which equals nothing).
+
+    Padding added to a scan covers its border; excluding that value makes the percentiles the same however
+    much of it there is.
+    """
+    border = np.concatenate(
+        [channel[[0, -1]].ravel(), channel[:, [0, -1]].ravel(), channel[:, :, [0, -1]].ravel()]
+    )
+    values, counts = np.unique(border, return_counts=True)
+    return float(values[counts.argmax()]) if counts.max() * 2 > border.size else float("nan")
+
+
+def network_shape(shape: Sequence[int], route: Route) -> tuple[int, int, int]:
+    """Size (Z, Y, X) after resampling to the network's spacing; the field of view stays the same."""
+    z, y, x = (
+        max(1, round(n * spacing / target))
+        for n, spacing, target in zip(shape, route.spacing_mm, route.network_spacing_mm, strict=True)
+    )
+    return z, y, x
+
+
+def resample(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Resamples (C, Z, Y, X) to another size over the same field of view; its own inverse with sizes swapped.
+
+    Linear along each axis; where an axis gets coarser the triangle widens with it, so that no voxel is skipped.
+    """
+    for axis, size in enumerate(shape, start=1):
+        if image.shape[axis] != size:
+            image = apply_along_axis(image, resampling_matrix(image.shape[axis], size), axis)
+    return image
+
+
+def resampling_matrix(size: int, new_size: int) -> np.ndarray:
+    """(new_size, size) float32 weights; rows add up to 1. Voxel i covers [i, i + 1) of `size` equal parts."""
+    step = size / new_size
+    centres = (np.arange(new_size) + 0.5) * step - 0.5
+    distance = np.abs(centres[:, np.newaxis] - np.arange(size))
+    weights = np.clip(1 - distance / max(step, 1.0), 0, None)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def apply_along_axis(image: np.ndarray, matrix: np.ndarray, axis: int) -> np.ndarray:
+    """Multiplies one axis of an array by a (new, old) matrix."""
+    return np.moveaxis(np.tensordot(matrix, image, axes=(1, axis)), 0, axis)
+
+
+def padding_for(shape: Sequence[int], route: Route, stages: int) -> tuple[tuple[int, int], ...]:
+    """Voxels to add (before, after) each axis so that the poolings fit; an odd one goes before."""
+    multiples = [2 ** (stages - depth) for depth in route.axis_depths]
+    needed = [-(-size // multiple) * multiple for size, multiple in zip(shape, multiples, strict=True)]
+    if needed == multiples:  # one voxel at the bottleneck: instance norm needs two
+        cheapest = multiples.index(min(multiples))
+        needed[cheapest] *= 2
+    return tuple(((n - size + 1) // 2, (n - size) // 2) for n, size in zip(needed, shape, strict=True))
+
+
+def _triple(shape: Sequence[int]) -> tuple[int, int, int]:
+    z, y, x = (int(n) for n in shape)
+    return z, y, x

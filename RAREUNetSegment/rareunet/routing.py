@@ -1,0 +1,146 @@
+"""Spacing -> route: how deep each axis of a scan enters the encoder. Pure arithmetic, no torch.
+
+A spacing of 2^d times the reference belongs to depth d. Each axis gets its own depth; the scan as a whole
+enters at the shallowest of them, and an axis that belongs deeper waits (is not pooled) until the others
+have caught up. What is left between an axis' spacing and its depth's spacing is the residual.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+AXIS_NAMES = ("z", "y", "x")
+
+# An axis may be this much coarser than its depth before the next depth is taken: 2^(1 - 0.32) = 1.6.
+DEPTH_ROUNDING = 0.32
+# Residuals in [FINEST, COARSEST] enter as they are: the network has learnt them by scaling augmentation.
+FINEST_RESIDUAL = 0.8
+COARSEST_RESIDUAL = 1.25
+# Spacings come from float32 headers: 1.25 may read 1.2500001.
+TOLERANCE = 1e-4
+
+Triple = tuple[float, float, float]
+AxisDepths = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Route:
+    """The way of one scan through the network. Every triple is in the order (z, y, x).
+
+    Attributes:
+        spacing_mm: spacing of the scan.
+        reference_spacing_mm: spacing of depth 0 of the model.
+        axis_depths: depth of each axis.
+        network_spacing_mm: spacing that the network sees; differs from spacing_mm on resampled axes.
+        warnings: what a user should know, as sentences.
+    """
+
+    spacing_mm: Triple
+    reference_spacing_mm: Triple
+    axis_depths: AxisDepths
+    network_spacing_mm: Triple
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def entry_depth(self) -> int:
+        """Depth at which the scan enters the encoder: the shallowest of the axis depths."""
+        return min(self.axis_depths)
+
+    @property
+    def residuals(self) -> Triple:
+        """Spacing over the spacing of the axis' depth, before resampling."""
+        z, y, x = (
+            s / (r * 2**a)
+            for s, r, a in zip(self.spacing_mm, self.reference_spacing_mm, self.axis_depths, strict=True)
+        )
+        return z, y, x
+
+    @property
+    def resampled_axes(self) -> tuple[bool, bool, bool]:
+        z, y, x = (n != s for n, s in zip(self.network_spacing_mm, self.spacing_mm, strict=True))
+        return z, y, x
+
+    def describe(self) -> str:
+        """One line for a person, axes in the order x, y, z as scanners print them."""
+        text = (
+            f"{' x '.join(_mm(s) for s in reversed(self.spacing_mm))} mm: enters at depth {self.entry_depth}"
+        )
+        for axis in (2, 1, 0):
+            if self.axis_depths[axis] > self.entry_depth:
+                text += f", {AXIS_NAMES[axis]} at depth {self.axis_depths[axis]}"
+        for axis in (2, 1, 0):
+            if self.resampled_axes[axis]:
+                text += (
+                    f"; {AXIS_NAMES[axis]} resampled from {_mm(self.spacing_mm[axis])}"
+                    f" to {_mm(self.network_spacing_mm[axis])} mm"
+                )
+        return text
+
+
+def route_for(
+    spacing_mm: Sequence[float],
+    reference_spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
+    deepest: int = 3,
+    entry_depth: int | None = None,
+) -> Route:
+    """Chooses the route of a scan.
+
+    Args:
+        spacing_mm: spacing of the scan (z, y, x), mm.
+        reference_spacing_mm: spacing (z, y, x) that the model calls depth 0, mm.
+        deepest: deepest entry depth the model has (its number of gateways).
+        entry_depth: forces every axis to this depth; each axis further than the tolerated residual from that
+            depth's spacing is then resampled to it. None chooses by spacing.
+
+    Raises:
+        ValueError: a spacing is not a positive finite number, or entry_depth is not in 0..deepest.
+    """
+    spacing, reference = (
+        _checked_triple(spacing_mm, "spacing"),
+        _checked_triple(reference_spacing_mm, "reference"),
+    )
+    if entry_depth is not None and not 0 <= entry_depth <= deepest:
+        raise ValueError(
+            f"entry depth {entry_depth} does not exist in this model: choose 0 to {deepest} or 'auto'."
+        )
+    ways = [_route_axis(axis, spacing[axis], reference[axis], deepest, entry_depth) for axis in range(3)]
+    depths, targets, warnings = zip(*ways, strict=True)
+    return Route(spacing, reference, depths, targets, tuple(w for w in warnings if w))
+
+
+def _route_axis(
+    axis: int, spacing: float, reference: float, deepest: int, forced: int | None
+) -> tuple[int, float, str]:
+    """Depth, network spacing and warning ('' for none) of one axis."""
+    ratio = spacing / reference
+    depth = forced
+    if depth is None:
+        depth = min(max(math.floor(math.log2(ratio) + DEPTH_ROUNDING + TOLERANCE), 0), deepest)
+    depth_spacing = reference * 2**depth
+    residual = spacing / depth_spacing
+    if FINEST_RESIDUAL - TOLERANCE <= residual <= COARSEST_RESIDUAL + TOLERANCE:
+        return depth, spacing, ""
+    warning = ""
+    if ratio > 2**deepest * COARSEST_RESIDUAL + TOLERANCE:
+        warning = (
+            f"{AXIS_NAMES[axis]} has a spacing of {_mm(spacing)} mm, coarser than the model's range of"
+            f" {_mm(reference * FINEST_RESIDUAL)} to {_mm(reference * 2**deepest * COARSEST_RESIDUAL)} mm:"
+            " expect a poor result."
+        )
+    return depth, depth_spacing, warning
+
+
+def _checked_triple(values: Sequence[float], name: str) -> Triple:
+    numbers = tuple(float(v) for v in values)
+    if len(numbers) != 3 or not all(math.isfinite(v) and v > 0 for v in numbers):
+        raise ValueError(
+            f"{name} {numbers} mm: three positive numbers (z, y, x) are needed. Repair the scan's header."
+        )
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _mm(value: float) -> str:
+    text = f"{value:.2f}".rstrip("0") if value < 100 else f"{value:.0f}"
+    return text + "0" if text.endswith(".") else text

@@ -1,0 +1,247 @@
+"""`python -m rareunet segment`: segments many scans with one loaded model and goes on after a failing one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rareunet.geometry import RegionOfInterest
+from rareunet.reports import DONE, FAILED, CaseReport, check_report_path, write_report
+from rareunet.volume_files import case_name, find_scans, read_volume, write_label_map, write_volume
+
+if TYPE_CHECKING:
+    from rareunet.predictor import Prediction, Predictor
+    from rareunet.volume import Volume
+
+DESCRIPTION = """\
+Segments scans and writes DIR/<case>.nii.gz for each, on the scan's own grid.
+
+A folder stands for the scans in it (case_0000, case_0001 ... are the channels of one scan); a folder that
+holds one DICOM series is a scan itself. The model is loaded once. A scan that fails is named with its reason
+and the others go on."""
+
+EXIT_CODES = """\
+exit codes: 0 all scans done; 1 a scan failed; 2 wrong usage, nothing was done; 130 interrupted.
+Under torchrun each process takes its share of the scans and adds .rank<N> to the report's name."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan to segment; `source` is a list where each channel has its own file."""
+
+    source: Path | list[Path]
+    case: str
+    output: Path
+    probabilities: Path | None
+
+    @property
+    def inputs(self) -> list[Path]:
+        return self.source if isinstance(self.source, list) else [self.source]
+
+    @property
+    def outputs(self) -> list[Path]:
+        return [self.output] if self.probabilities is None else [self.output, self.probabilities]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "scans", nargs="+", metavar="SCAN_OR_FOLDER", help=".nii.gz, .nii, .nrrd, .mha or a folder"
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the label maps")
+    parser.add_argument(
+        "--model", metavar="NAME_OR_PATH", help="a packaged model (see `models`) or a model's folder"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    parser.add_argument(
+        "--entry-depth",
+        type=_entry_depth,
+        metavar="auto|0..3",
+        help="auto (default) goes by the scan's spacing; 0 is the model's reference spacing, d 2^d times it",
+    )
+    parser.add_argument(
+        "--roi",
+        type=_region,
+        metavar='"R,A,S,size_R,size_A,size_S"',
+        help="segment only this box: its centre and size in mm, in RAS coordinates",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="segment even a field of view far larger than the model knows"
+    )
+    parser.add_argument(
+        "--report",
+        type=_report,
+        metavar="FILE.json|.csv",
+        help="write what was done to each scan, and why not",
+    )
+    parser.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="also write DIR/<case>_probabilities.nii.gz, one channel per class, background first",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Segments the scans of a command line; returns the exit code."""
+    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    report: Path | None = arguments.report
+    if report is not None and world_size > 1:
+        report = report.with_name(f"{report.stem}.rank{rank}{report.suffix}")
+    try:
+        jobs = plan(arguments.scans, arguments.output, with_probabilities=arguments.probabilities)
+        predictor = _load(arguments, world_size)
+        for folder in (arguments.output, *([] if report is None else [report.parent])):
+            folder.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        print(f"rareunet segment: {error}", file=sys.stderr)
+        return 2
+    return _segment_all(predictor, jobs[rank::world_size], arguments, report)
+
+
+def plan(scans: Sequence[str], folder: Path, *, with_probabilities: bool = False) -> list[Job]:
+    """The scans with the files they will be written to.
+
+    Raises:
+        ValueError: no scan in a folder, two scans of the same output, or an output that is an input.
+    """
+    jobs = []
+    for source in find_scans(scans):
+        case = case_name(source)
+        probabilities = folder / f"{case}_probabilities.nii.gz" if with_probabilities else None
+        jobs.append(Job(source, case, folder / f"{case}.nii.gz", probabilities))
+    inputs = {path.resolve() for job in jobs for path in job.inputs}
+    for job in jobs:
+        for output in job.outputs:
+            if output.resolve() in inputs:
+                raise ValueError(
+                    f"{output} is an input: its label map would replace it. Choose another --output."
+                )
+    # Names are compared without case: some file systems do not tell Scan from scan.
+    counts = Counter(str(output).casefold() for job in jobs for output in job.outputs)
+    twice = [str(output) for job in jobs for output in job.outputs if counts[str(output).casefold()] > 1]
+    if twice:
+        raise ValueError(
+            f"more than one scan would be written to {', '.join(sorted(set(twice)))}:"
+            " rename one or segment them into different folders."
+        )
+    return jobs
+
+
+def _load(arguments: argparse.Namespace, world_size: int) -> Predictor:
+    from rareunet.bundle import DEFAULT_MODEL, Bundle
+    from rareunet.predictor import Predictor
+
+    bundle = Bundle.load(arguments.model or DEFAULT_MODEL)
+    depth = arguments.entry_depth
+    if depth is not None and depth > bundle.deepest:
+        raise ValueError(
+            f"entry depth {depth}: the model {bundle.name} has 0 to {bundle.deepest}, or choose auto."
+        )
+    return Predictor(bundle, _device_of_process(arguments.device, world_size))
+
+
+def _device_of_process(device: str, world_size: int) -> str:
+    """Gives each process of a machine its own GPU."""
+    import torch
+
+    if world_size > 1 and device in ("auto", "cuda") and torch.cuda.is_available():
+        return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
+    return device
+
+
+def _segment_all(
+    predictor: Predictor, jobs: Sequence[Job], arguments: argparse.Namespace, report: Path | None
+) -> int:
+    from tqdm import tqdm
+
+    cases = [CaseReport(job.case, [str(path) for path in job.inputs]) for job in jobs]
+    code = 0
+    try:
+        # disable=None: no bar where stderr is a file.
+        with tqdm(total=len(jobs), desc="segment", unit="scan", file=sys.stderr, disable=None) as bar:
+            for job, case in zip(jobs, cases, strict=True):
+                bar.set_postfix_str(job.case)
+                done = _segment(predictor, job, case, arguments)
+                _tell(case, done)
+                bar.update()
+    except KeyboardInterrupt:
+        print("rareunet segment: interrupted.", file=sys.stderr)
+        code = 130
+    if report is not None:
+        try:
+            write_report(report, cases)
+        except OSError as error:
+            print(f"rareunet segment: the report could not be written: {error}", file=sys.stderr)
+            code = code or 1
+    return code or int(any(case.status == FAILED for case in cases))
+
+
+def _segment(predictor: Predictor, job: Job, case: CaseReport, arguments: argparse.Namespace) -> str:
+    """Segments one scan, notes in its record what became of it, and returns that for a person."""
+    try:
+        volume = read_volume(job.source)
+        prediction = predictor.predict(
+            volume,
+            arguments.roi,
+            arguments.entry_depth,
+            force=arguments.force,
+            with_probabilities=arguments.probabilities,
+        )
+        _write(job, prediction, volume)
+    except Exception as error:  # one scan's failure, whatever its kind, must not stop the others
+        known = isinstance(error, ValueError | OSError | ImportError)
+        case.status, case.reason = FAILED, str(error) if known else f"{type(error).__name__}: {error}"
+        return f"failed: {case.reason}"
+    case.fill(prediction)
+    case.status, case.output = DONE, str(job.output)
+    return prediction.describe()
+
+
+def _write(job: Job, prediction: Prediction, volume: Volume) -> None:
+    from rareunet.volume import Volume
+
+    if job.probabilities is not None and prediction.probabilities is not None:
+        write_volume(job.probabilities, Volume(prediction.probabilities, volume.ijk_to_ras, job.case))
+    try:
+        write_label_map(job.output, prediction.label_map, volume)
+    except BaseException:
+        if job.probabilities is not None:
+            job.probabilities.unlink(missing_ok=True)
+        raise
+
+
+def _tell(case: CaseReport, done: str) -> None:
+    """Prints what became of a scan, above the progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(f"{case.case}: {done}", file=sys.stdout if case.status == DONE else sys.stderr)
+    for warning in case.warnings:
+        tqdm.write(f"{case.case}: warning: {warning}", file=sys.stderr)
+
+
+def _entry_depth(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: choose auto or a whole number from 0.")
+    return int(text)
+
+
+def _region(text: str) -> RegionOfInterest:
+    try:
+        return RegionOfInterest.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _report(text: str) -> Path:
+    try:
+        check_report_path(Path(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return Path(text)

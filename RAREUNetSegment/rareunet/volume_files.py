@@ -1,0 +1,177 @@
+"""Volumes in files: NIfTI by nibabel; NRRD, MetaImage and DICOM series by SimpleITK.
+
+NIfTI stores RAS coordinates, the other formats LPS; a Volume is always RAS. Arrays are (C, Z, Y, X). Both
+libraries are imported on first use: this module must import fast, and SimpleITK serves only its own formats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rareunet.channel_grids import join_channels
+from rareunet.dicom_series import is_dicom_file, read_dicom_series
+from rareunet.itk_files import ITK_READERS, read_itk, save_itk
+from rareunet.nifti_files import read_nifti, save_nifti
+from rareunet.volume import Volume
+
+FilePath = str | os.PathLike[str]
+
+NIFTI = (".nii.gz", ".nii")
+WRITABLE = (*NIFTI, ".nrrd", ".mha")
+ACCEPTED = "accepted are .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd and a folder with one DICOM series"
+
+
+def read_volume(path: FilePath | Sequence[FilePath], series: str | None = None) -> Volume:
+    """Reads a scan: a file, a folder with a DICOM series, or a sequence of files, one per channel.
+
+    The stored number type is kept; scaled voxels become float32. A fourth dimension, or a pixel of several
+    components, is taken as channels. Channel files on other grids than the first one's are resampled to it.
+    What was assumed, repaired or resampled stands in Volume.notes.
+
+    Args:
+        path: file, folder, or one file per channel; the first one's grid becomes the scan's.
+        series: UID of the DICOM series to read from a folder that holds several.
+
+    Raises:
+        FileNotFoundError: the path does not exist.
+        ValueError: not a readable 3D scan with a usable geometry, or channels that show different places; the
+            message says what was found.
+        ImportError: the format needs SimpleITK, which is not installed.
+    """
+    if not isinstance(path, str | os.PathLike):
+        name = case_name(path)
+        return join_channels([read_volume(channel) for channel in path], name)
+    path, name = Path(path), case_name(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: check the spelling and the folder.")
+    extension = _extension(path)
+    if path.is_dir():
+        return read_dicom_series(path, name, series)
+    if extension in NIFTI:
+        return read_nifti(path, name)
+    if extension in ITK_READERS:
+        return read_itk(path, name, ITK_READERS[extension])
+    if is_dicom_file(path):
+        raise ValueError(f"{path} is one DICOM file: give the folder that holds its whole series.")
+    raise ValueError(f"{path} is not a scan in a known format: {ACCEPTED}.")
+
+
+def case_name(path: FilePath | Sequence[FilePath]) -> str:
+    """Name of a scan: the file's name without its extension, the folder's name for a DICOM series.
+
+    Of several channel files it is the first one's name without the channel number (_0000).
+    """
+    if not isinstance(path, str | os.PathLike):
+        if not path:
+            raise ValueError("no file was given: one file per channel is needed.")
+        return re.sub(r"_\d{4}$", "", case_name(path[0]))
+    path = Path(path)
+    if path.is_dir():
+        return path.resolve().name
+    return path.name[: len(path.name) - len(_extension(path))]
+
+
+def find_scans(paths: Sequence[FilePath]) -> list[Path | list[Path]]:
+    """Scans that are meant by files and folders, each ready for read_volume.
+
+    A file is itself, also where it does not exist, so that one wrong name does not stop the other scans. A
+    folder (not its subfolders) gives its images in the order of their names, with channel files case_0000,
+    case_0001 ... as one list; a folder of DICOM files alone is one scan. Hidden files are left out.
+
+    Raises:
+        ValueError: a folder holds no scan.
+    """
+    scans: list[Path | list[Path]] = []
+    for path in map(Path, paths):
+        scans += _scans_in_folder(path) if path.is_dir() else [path]
+    return scans
+
+
+def write_label_map(path: FilePath, label_map: np.ndarray, volume: Volume) -> None:
+    """Writes a label map in its scan's geometry, as .nii.gz, .nii, .nrrd or .mha by the path's extension.
+
+    The file appears whole or not at all: until it is complete, an older file of that name stays as it was.
+
+    Args:
+        path: file to write, in an existing folder.
+        label_map: non-negative integers (Z, Y, X); stored as the smallest unsigned integer type that fits.
+        volume: the scan, for its size and world matrix.
+
+    Raises:
+        ValueError: the label map does not fit the scan, does not hold labels, or the format is unknown.
+        OSError: the file can't be written (full disk, missing folder, no permission).
+    """
+    label_map = np.asarray(label_map)
+    if label_map.shape != volume.shape:
+        raise ValueError(
+            f"the label map's size (z, y, x) {label_map.shape} differs from {volume.name}'s {volume.shape}:"
+            " bring it to the scan's grid first."
+        )
+    if label_map.dtype.kind not in "bui" or label_map.min() < 0:
+        raise ValueError(
+            f"the label map holds {label_map.dtype} values: whole numbers from 0 upwards are needed."
+        )
+    smallest = np.min_scalar_type(int(label_map.max()))
+    _write(Path(path), label_map.astype(smallest, copy=False)[np.newaxis], volume.ijk_to_ras)
+
+
+def write_volume(path: FilePath, volume: Volume) -> None:
+    """Writes a scan like write_label_map; booleans become uint8, float16 becomes float32. Same errors."""
+    stored = {"bool": np.uint8, "float16": np.float32}.get(volume.voxels.dtype.name, volume.voxels.dtype)
+    _write(Path(path), volume.voxels.astype(stored, copy=False), volume.ijk_to_ras)
+
+
+def _extension(path: Path) -> str:
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+
+
+def _scans_in_folder(folder: Path) -> list[Path | list[Path]]:
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    images = [file for file in files if _extension(file) in (*NIFTI, *ITK_READERS)]
+    if not images:
+        if any(is_dicom_file(file) for file in files):
+            return [folder]
+        raise ValueError(f"{folder} holds no scan: {ACCEPTED}. Folders within it are not searched.")
+    groups: dict[str, list[Path]] = {}
+    for file in images:
+        groups.setdefault(case_name([file]), []).append(file)
+    scans: list[Path | list[Path]] = []
+    for case, channels in groups.items():
+        # Numbers that do not count from 0000 are part of the name: scan_2023, scan_2024.
+        counted = [f"{case}_{i:04d}" for i in range(len(channels))]
+        scans += [channels] if [case_name(file) for file in channels] == counted else channels
+    return scans
+
+
+def _write(path: Path, voxels: np.ndarray, ijk_to_ras: np.ndarray) -> None:
+    """Writes (C, Z, Y, X) beside the old file and takes its place in one step."""
+    extension = _extension(path)
+    if extension not in WRITABLE:
+        raise ValueError(f"{path} has no extension that can be written: choose {', '.join(WRITABLE)}.")
+    save = save_nifti if extension in NIFTI else save_itk
+    # Not tempfile's names: it makes files that nobody but their owner can read.
+    temporary = path.with_name(f".{uuid.uuid4().hex}{extension}")
+    try:
+        save(temporary, voxels, ijk_to_ras)
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise OSError(
+            error.errno or errno.EIO,
+            f"{path} could not be written ({cause}), an older file of this name is unchanged. Free space"
+            " on the disk, or choose an existing folder that you may write to",
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,70 @@
+"""Low-resolution versions of a scan and of its label map. Arrays are (C, Z, Y, X), axis order (z, y, x).
+
+Two ways to lose resolution: halving as the paper does it, and a slice profile for any factor per axis, as a
+scanner does it. Labels stay where the voxels lie: a coarse voxel takes the class that fills most of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from rareunet.preprocessing import apply_along_axis
+
+
+def halve(image: np.ndarray, depth: int) -> np.ndarray:
+    """Divides each axis of (C, Z, Y, X) by 2^depth: trilinear, voxel centres aligned, size // 2^depth."""
+    size = [n // 2**depth for n in image.shape[1:]]
+    tensor = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None]
+    return functional.interpolate(tensor, size=size, mode="trilinear", align_corners=False)[0].numpy()
+
+
+def profile_matrix(size: int, new_size: int, step: float, thickness: float = 1.0) -> np.ndarray:
+    """(new_size, size) float32 weights of a box slice profile; rows add up to 1.
+
+    Args:
+        size: fine voxels, each of length 1.
+        new_size: coarse voxels; coarse voxel i is centred at (i + 0.5) * step from the start of the field of view.
+        step: distance between coarse voxels, in fine voxels.
+        thickness: excited part of each step; below 1 there are gaps between the slices.
+    """
+    half = max(thickness * step, 1.0) / 2
+    centres = (np.arange(new_size) + 0.5) * step
+    low, high = (centres - half)[:, np.newaxis], (centres + half)[:, np.newaxis]
+    edges = np.arange(size)
+    overlap = np.clip(np.minimum(high, edges + 1) - np.maximum(low, edges), 0, None)
+    return (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def degrade(
+    image: np.ndarray, sizes: Sequence[int], steps: Sequence[float], thickness: float = 1.0
+) -> np.ndarray:
+    """Samples (C, Z, Y, X) at coarse voxels of the given sizes and steps; axes with step 1 stay as they are."""
+    for axis, (size, step) in enumerate(zip(sizes, steps, strict=True), start=1):
+        if step != 1 or size != image.shape[axis]:
+            image = apply_along_axis(image, profile_matrix(image.shape[axis], size, step, thickness), axis)
+    return image
+
+
+def majority_label(
+    label: np.ndarray, classes: int, sizes: Sequence[int], steps: Sequence[float]
+) -> np.ndarray:
+    """Class (Z, Y, X) that fills most of each coarse voxel; class 0 wins a tie.
+
+    Args:
+        label: (Z, Y, X) of class indices.
+        classes: number of classes.
+        sizes, steps: as in `degrade`; the whole voxel counts, gaps included.
+    """
+    one_hot = (label[np.newaxis] == np.arange(classes).reshape(-1, 1, 1, 1)).astype(np.float32)
+    return degrade(one_hot, sizes, steps).argmax(axis=0).astype(np.uint8)
+
+
+def corner_label(label: np.ndarray, depth: int) -> np.ndarray:
+    """The published labels: the class at voxel 2^depth * i, half a coarse voxel off. For the study alone."""
+    step = 2**depth
+    z, y, x = (n // step * step for n in label.shape)
+    return label[:z:step, :y:step, :x:step]

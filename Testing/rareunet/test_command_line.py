@@ -1,0 +1,333 @@
+"""The command line: exit codes, what is written, and that one failing scan does not stop the others."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import rareunet
+from rareunet import bundle as bundle_module
+from rareunet import predictor as predictor_module
+from rareunet.__main__ import main
+from rareunet.volume_files import read_volume, write_volume
+
+
+@pytest.fixture
+def scans(tmp_path, make_scan) -> Path:
+    """A folder of two scans, one of thick slices."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    write_volume(folder / "a.nii.gz", make_scan((16, 20, 18)))
+    write_volume(folder / "b.nii.gz", make_scan((6, 20, 18), (1.0, 1.0, 4.0)))
+    return folder
+
+
+@pytest.fixture
+def segment(tmp_path, tiny_bundle):
+    """Runs `segment` in this process with the tiny model; the output folder is tmp_path / "out"."""
+
+    def run(*words: object) -> int:
+        options = ["--model", tiny_bundle.folder, "--output", tmp_path / "out", "--device", "cpu"]
+        return main([str(word) for word in ("segment", *words, *options)])
+
+    return run
+
+
+def python(*words: object, **environment: str) -> subprocess.CompletedProcess:
+    paths = os.pathsep.join([str(Path(rareunet.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": paths, **environment},
+    )
+
+
+def cases_of(report: Path) -> list[dict]:
+    return json.loads(report.read_text(encoding="utf-8"))["cases"]
+
+
+@pytest.mark.parametrize("command", [[], ["segment"], ["models"], ["verify"], ["import-checkpoint"]], ids=str)
+def test_help_explains_each_command(command, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        main([*command, "--help"])
+    assert exit_info.value.code == 0
+    assert "usage: python -m rareunet" in capsys.readouterr().out
+
+
+def test_help_needs_no_torch():
+    script = (
+        "import sys; from rareunet.__main__ import build_parser; build_parser().format_help();"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert python("-c", script).returncode == 0
+
+
+def test_as_a_program(scans, tmp_path, tiny_bundle):
+    done = python(
+        "-m", "rareunet", "segment", scans, "--output", tmp_path / "out", "--model", tiny_bundle.folder
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a: 1.0 x 1.0 x 1.0 mm: enters at depth 0. Done on" in done.stdout
+    assert "b: 1.0 x 1.0 x 4.0 mm: enters at depth 0, z at depth 2. Done on" in done.stdout
+    assert "\r" not in done.stderr  # no progress bar where nobody looks
+    assert python("-m", "rareunet").returncode == 2
+
+
+def test_label_maps_lie_on_the_grids_of_their_scans(segment, scans, tmp_path):
+    assert segment(scans) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.nii.gz"]
+    for name in ("a.nii.gz", "b.nii.gz"):
+        scan, answer = read_volume(scans / name), read_volume(tmp_path / "out" / name)
+        assert answer.shape == scan.shape
+        np.testing.assert_allclose(answer.ijk_to_ras, scan.ijk_to_ras, atol=1e-4)
+        assert set(np.unique(answer.voxels)) <= {0, 5, 9}
+
+
+def test_json_report_says_what_was_done(segment, scans, tmp_path, tiny_bundle):
+    report = tmp_path / "reports" / "report.json"
+    assert segment(scans, "--report", report) == 0
+    thick = cases_of(report)[1]
+    assert thick["case"] == "b"
+    assert thick["status"] == "done"
+    assert thick["reason"] == ""
+    assert thick["input"] == [str(scans / "b.nii.gz")]
+    assert thick["output"] == str(tmp_path / "out" / "b.nii.gz")
+    assert thick["spacing_mm"] == {"x": 1, "y": 1, "z": 4}
+    assert thick["axis_depths"] == {"x": 0, "y": 0, "z": 2}
+    assert thick["resampled_axes"] == []
+    assert thick["device"] == "cpu"
+    assert set(thick["seconds"]) == {"prepare", "network", "finish"}
+    assert set(thick["volumes_ml"]) == {"five", "nine"}
+    assert thick["model"] == {"name": "tiny", "version": "0.1.0", "sha256": tiny_bundle.sha256}
+    assert [p.name for p in report.parent.iterdir()] == ["report.json"]
+
+
+def test_csv_report_has_one_row_per_scan(segment, scans, tmp_path):
+    report = tmp_path / "report.csv"
+    assert segment(scans, scans / "gone.nii.gz", "--report", report) == 1
+    with open(report, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["done", "done", "failed"]
+    assert rows[1]["spacing_mm.z"] == "4.0"
+    assert float(rows[1]["seconds.network"]) > 0
+    assert "does not exist" in rows[2]["reason"]
+
+
+def test_a_failing_scan_is_named_and_the_others_go_on(segment, scans, tmp_path, make_scan, capsys):
+    (scans / "aa.nii.gz").write_bytes(b"not an image")
+    write_volume(scans / "ab.nii.gz", make_scan((16, 20, 18), channels=2))
+    report = tmp_path / "report.json"
+    assert segment(scans, "--report", report) == 1
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.nii.gz"]
+    cases = {case["case"]: case for case in cases_of(report)}
+    assert [cases[name]["status"] for name in ("a", "aa", "ab", "b")] == ["done", "failed", "failed", "done"]
+    assert "2 channel(s), the model tiny needs 1" in cases["ab"]["reason"]
+    assert cases["ab"]["output"] == ""
+    errors = capsys.readouterr().err
+    assert "aa: failed: " in errors
+    assert "ab: failed: " in errors
+
+
+def test_the_model_is_loaded_once(segment, scans, monkeypatch):
+    loaded = []
+    original = bundle_module.Bundle.load_network
+    monkeypatch.setattr(
+        bundle_module.Bundle, "load_network", lambda self, device: loaded.append(1) or original(self, device)
+    )
+    assert segment(scans) == 0
+    assert len(loaded) == 1
+
+
+def test_full_disk_fails_the_scan_and_keeps_the_old_output(segment, scans, tmp_path, monkeypatch):
+    assert segment(scans / "a.nii.gz") == 0
+    old = (tmp_path / "out" / "a.nii.gz").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert segment(scans / "a.nii.gz") == 1
+    assert (tmp_path / "out" / "a.nii.gz").read_bytes() == old
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
+
+
+def test_an_unexpected_error_is_one_scan_only(segment, scans, tmp_path, monkeypatch):
+    def out_of_memory(*_, **__):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(predictor_module.Predictor, "predict", out_of_memory)
+    assert segment(scans, "--report", tmp_path / "report.json") == 1
+    assert [c["reason"] for c in cases_of(tmp_path / "report.json")] == ["RuntimeError: out of memory"] * 2
+
+
+def test_interruption_reports_what_was_done_so_far(segment, scans, tmp_path, monkeypatch):
+    original = predictor_module.Predictor.predict
+    calls = []
+
+    def interrupted_at_the_second(self, *arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(predictor_module.Predictor, "predict", interrupted_at_the_second)
+    assert segment(scans, "--report", tmp_path / "report.json") == 130
+    assert [case["status"] for case in cases_of(tmp_path / "report.json")] == ["done", "not run"]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
+
+
+def test_interruption_while_loading(segment, scans, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bundle_module.Bundle, "load_network", interrupt)
+    assert segment(scans) == 130
+
+
+def test_region_with_negative_coordinates(segment, scans, tmp_path):
+    assert segment(scans / "a.nii.gz", "--roi", "-2,15,10,12,14,14") == 0
+    label_map = read_volume(tmp_path / "out" / "a.nii.gz").voxels[0]
+    assert label_map.any()
+    assert not label_map[:, :, 15:].any()  # x from 5 mm on
+
+
+def test_fixed_entry_depth(segment, scans, tmp_path):
+    assert segment(scans, "--entry-depth", 1, "--report", tmp_path / "r.json") == 0
+    assert all(set(case["axis_depths"].values()) == {1} for case in cases_of(tmp_path / "r.json"))
+
+
+def test_large_scan_needs_force(segment, tmp_path, make_scan):
+    write_volume(tmp_path / "large.nii.gz", make_scan((100, 20, 20)))
+    assert segment(tmp_path / "large.nii.gz", "--report", tmp_path / "r.json") == 1
+    assert "region of interest" in cases_of(tmp_path / "r.json")[0]["reason"]
+    assert segment(tmp_path / "large.nii.gz", "--force", "--report", tmp_path / "r.json") == 0
+    assert "false findings" in cases_of(tmp_path / "r.json")[0]["warnings"][0]
+
+
+def test_probabilities_lie_beside_the_label_map(segment, scans, tmp_path):
+    assert segment(scans / "a.nii.gz", "--probabilities") == 0
+    probabilities = read_volume(tmp_path / "out" / "a_probabilities.nii.gz")
+    assert probabilities.voxels.shape == (3, 16, 20, 18)
+    np.testing.assert_allclose(probabilities.voxels.sum(axis=0), 1, atol=1e-5)
+
+
+def test_processes_share_the_scans(segment, scans, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, case in ((0, "a"), (1, "b")):
+        monkeypatch.setenv("RANK", str(rank))
+        assert segment(scans, "--report", tmp_path / "report.json") == 0
+        assert [c["case"] for c in cases_of(tmp_path / f"report.rank{rank}.json")] == [case]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "toaster"], "unknown device"),
+        (["--device", "cuda:99"], "can't be used"),
+        (["--model", "nosuch"], "no model 'nosuch'"),
+        (["--entry-depth", "7"], "has 0 to 3"),
+        (["--entry-depth", "deep"], "choose auto"),
+        (["--roi", "1,2,3"], "six numbers"),
+        (["--roi", "1,2,3,4,5,-6"], "positive"),
+        (["--report", "report.txt"], "choose .json or .csv"),
+        (["--report", "report"], "choose .json or .csv"),
+        (["--surprise"], "--surprise"),
+    ],
+    ids=str,
+)
+def test_wrong_usage_is_2_and_writes_nothing(scans, tmp_path, tiny_bundle, capsys, options, message):
+    defaults = ["--model", tiny_bundle.folder, "--device", "cpu"]
+    words = ["segment", scans, "--output", tmp_path / "out", *defaults, *options]
+    try:
+        code = main([str(word) for word in words])
+    except SystemExit as exit_info:
+        code = exit_info.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_two_scans_of_one_name_are_refused(segment, scans, tmp_path, make_scan, capsys):
+    (tmp_path / "more").mkdir()
+    write_volume(tmp_path / "more" / "A.nii", make_scan())
+    assert segment(scans, tmp_path / "more" / "A.nii") == 2
+    assert "more than one scan would be written to" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scan_is_never_overwritten(scans, tiny_bundle, capsys):
+    before = (scans / "a.nii.gz").read_bytes()
+    assert main(["segment", str(scans), "--output", str(scans), "--model", str(tiny_bundle.folder)]) == 2
+    assert "is an input" in capsys.readouterr().err
+    assert (scans / "a.nii.gz").read_bytes() == before
+
+
+def test_folder_without_scans_is_wrong_usage(segment, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert segment(tmp_path / "empty") == 2
+    assert "holds no scan" in capsys.readouterr().err
+
+
+def test_models_are_listed_with_what_to_expect(tiny_bundle, monkeypatch, capsys):
+    monkeypatch.setattr(bundle_module, "PACKAGED_MODELS", tiny_bundle.folder.parent)
+    assert main(["models"]) == 0
+    text = capsys.readouterr().out
+    for part in (
+        "tiny 0.1.0  Tiny",
+        "5 five, 9 nine",
+        "channel 0",
+        "1 x 1 x 1 mm",
+        "2 x 2 x 2",
+        "0.810",
+        "0.020",
+    ):
+        assert part in text
+
+
+def test_no_packaged_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bundle_module, "PACKAGED_MODELS", tmp_path)
+    assert main(["models"]) == 0
+    assert "no packaged model" in capsys.readouterr().out
+    assert main(["verify"]) == 1
+
+
+def test_verify_names_the_bad_model(make_bundle, capsys):
+    good, bad = make_bundle("good"), make_bundle("bad")
+    assert main(["verify", str(good.folder), str(bad.folder)]) == 0
+    (bad.folder / "weights.safetensors").write_bytes(b"")
+    assert main(["verify", str(good.folder), str(bad.folder)]) == 1
+    output = capsys.readouterr()
+    assert f"{good.folder}: good" in output.out
+    assert f"{bad.folder}: bad" in output.err
+    assert "SHA-256" in output.err
+
+
+def test_verify_takes_all_packaged_models(make_bundle, monkeypatch, capsys):
+    monkeypatch.setattr(bundle_module, "PACKAGED_MODELS", make_bundle("tiny").folder.parent)
+    assert main(["verify"]) == 0
+    assert "tiny: good" in capsys.readouterr().out
+
+
+def test_import_that_does_not_fit_is_1(tmp_path, capsys):
+    torch.save({"final_conv.bias": torch.zeros(3)}, tmp_path / "model.pth")
+    architecture = {"depth": 2, "n_filters": 2, "norm_type": "instance", "activation_type": "leaky_relu"}
+    dataset = {"name": "D", "target_shape": [8, 8, 8], "num_classes": 3, "in_channels": 1}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"architecture": architecture, "dataset": dataset}))
+    words = ["import-checkpoint", tmp_path / "model.pth", "--config", tmp_path / "config.yaml"]
+    assert main([str(word) for word in (*words, "--output", tmp_path / "new")]) == 1
+    assert "more" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    assert (
+        main([*map(str, words[:1]), "gone.pth", *map(str, words[2:]), "--output", str(tmp_path / "new")]) == 1
+    )

@@ -1,0 +1,212 @@
+"""The main path: Volume in, label map on the same grid out. The model has random weights and labels 5 and 9."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from rareunet.device import choose_device
+from rareunet.errors import DeviceError, FieldOfViewError
+from rareunet.geometry import RegionOfInterest
+from rareunet.network import Architecture
+from rareunet.predictor import Predictor
+from rareunet.volume import Volume
+
+ORIENTATIONS = list(
+    itertools.product(itertools.permutations(range(3)), itertools.product((False, True), repeat=3))
+)
+
+
+@pytest.fixture
+def predictor(tiny_bundle) -> Predictor:
+    return Predictor(tiny_bundle, "cpu")
+
+
+def stored_otherwise(volume: Volume, order, flips) -> Volume:
+    """The same scan with its array axes (z, y, x) in another order and direction."""
+    change = np.zeros((4, 4))
+    change[3, 3] = 1
+    voxels = volume.voxels.transpose(0, *(axis + 1 for axis in order))
+    for new, (old, flipped) in enumerate(zip(order, flips, strict=True)):
+        change[2 - old, 2 - new] = -1 if flipped else 1
+        change[2 - old, 3] = volume.shape[old] - 1 if flipped else 0
+        if flipped:
+            voxels = np.flip(voxels, new + 1)
+    return Volume(voxels, volume.ijk_to_ras @ change, volume.name)
+
+
+def as_before(array: np.ndarray, order, flips) -> np.ndarray:
+    for axis, flipped in enumerate(flips):
+        if flipped:
+            array = np.flip(array, axis)
+    return array.transpose(np.argsort(order))
+
+
+def test_answer_lies_on_the_scan_grid_with_the_labels_of_the_model(predictor, make_scan):
+    volume = make_scan((17, 21, 19))
+    prediction = predictor.predict(volume)
+    assert prediction.label_map.shape == (17, 21, 19)
+    assert prediction.label_map.dtype == np.uint8
+    assert set(np.unique(prediction.label_map)) == {0, 5, 9}
+    assert prediction.probabilities is None
+    assert prediction.model == {"name": "tiny", "version": "0.1.0", "sha256": predictor.bundle.sha256}
+    assert set(prediction.seconds) == {"prepare", "network", "finish"}
+    assert prediction.device == "cpu"
+    assert "enters at depth 0" in prediction.describe()
+
+
+def test_volumes_are_voxels_times_their_size(predictor, make_scan):
+    prediction = predictor.predict(make_scan((10, 12, 14), (2.0, 2.0, 3.0)))
+    for name, value in (("five", 5), ("nine", 9)):
+        assert prediction.volumes_ml[name] == pytest.approx((prediction.label_map == value).sum() * 12 / 1000)
+
+
+def test_labels_beyond_255_are_kept(make_bundle, make_scan):
+    from rareunet.bundle import Label
+
+    labels = (Label(300, "a", (0, 0, 0)), Label(7, "b", (0, 0, 0)))
+    label_map = Predictor(make_bundle(labels=labels), "cpu").predict(make_scan()).label_map
+    assert label_map.dtype == np.uint16
+    assert set(np.unique(label_map)) == {0, 7, 300}
+
+
+def test_probabilities_add_up_and_agree_with_the_labels(predictor, make_scan):
+    prediction = predictor.predict(make_scan(spacing=(1.0, 1.0, 3.0)), with_probabilities=True)
+    assert prediction.probabilities.shape == (3, *prediction.label_map.shape)
+    np.testing.assert_allclose(prediction.probabilities.sum(axis=0), 1, atol=1e-5)
+    labels = np.array([0, 5, 9])[prediction.probabilities.argmax(axis=0)]
+    np.testing.assert_array_equal(labels, prediction.label_map)
+
+
+@pytest.mark.parametrize(
+    "spacing", [(1.0, 1.0, 1.0), (1.0, 1.0, 4.0), (2.0, 2.0, 2.0), (0.6, 1.5, 3.0)], ids=str
+)
+def test_any_orientation_gives_the_same_answer_in_the_patient(predictor, make_scan, spacing):
+    volume = make_scan((9, 11, 13), spacing)
+    expected = predictor.predict(volume).label_map
+    assert len(np.unique(expected)) > 1
+    for order, flips in ORIENTATIONS:
+        found = predictor.predict(stored_otherwise(volume, order, flips))
+        np.testing.assert_array_equal(
+            as_before(found.label_map, order, flips), expected, err_msg=f"{order} {flips}"
+        )
+
+
+@pytest.mark.parametrize("depth", range(4))
+def test_fixed_entry_depth_is_used(predictor, make_scan, depth):
+    prediction = predictor.predict(make_scan(), entry_depth=depth)
+    assert prediction.route.axis_depths == (depth,) * 3
+    assert prediction.label_map.shape == (17, 21, 19)
+
+
+def test_unknown_entry_depth_is_refused(predictor, make_scan):
+    with pytest.raises(ValueError, match="choose 0 to 3"):
+        predictor.predict(make_scan(), entry_depth=4)
+
+
+def test_wrong_number_of_channels_names_what_is_needed(make_bundle, make_scan):
+    architecture = Architecture(in_channels=2, classes=3, stages=4, filters=2, max_filters=8)
+    predictor = Predictor(make_bundle(architecture=architecture), "cpu")
+    with pytest.raises(ValueError, match=r"1 channel\(s\), the model tiny needs 2: channel 0, channel 1"):
+        predictor.predict(make_scan())
+    assert predictor.predict(make_scan(channels=2)).label_map.shape == (17, 21, 19)
+
+
+def test_far_too_large_scan_needs_a_region_or_force(predictor, make_scan):
+    volume = make_scan((50, 20, 20), (1.0, 1.0, 2.0))
+    with pytest.raises(FieldOfViewError, match="place a region of interest"):
+        predictor.predict(volume)
+    forced = predictor.predict(volume, force=True)
+    assert any("expect false findings" in warning for warning in forced.warnings)
+    region = RegionOfInterest((0.0, 15.0, 50.0), (20.0, 20.0, 40.0))
+    assert not any("false findings" in w for w in predictor.predict(volume, region).warnings)
+
+
+def test_small_field_of_view_is_warned_of(predictor, make_scan):
+    assert any("may be cut off" in w for w in predictor.predict(make_scan((8, 21, 19))).warnings)
+
+
+def test_outside_the_region_is_background(predictor, make_scan):
+    volume = make_scan((24, 24, 24))
+    region = RegionOfInterest((2.0, 15.0, 14.0), (14.0, 14.0, 14.0))
+    prediction = predictor.predict(volume, region, with_probabilities=True)
+    k, j, i = np.nonzero(prediction.label_map)
+    ras = np.stack([i - 10, j + 5, k + 3])
+    assert ras.size
+    assert (np.abs(ras - np.array(region.center_ras)[:, None]) <= 7).all()
+    assert prediction.probabilities[0, 0, 0, 0] == 1
+    assert prediction.probabilities[1:, 0, 0, 0].sum() == 0
+
+
+def test_region_outside_the_scan_is_refused(predictor, make_scan):
+    with pytest.raises(ValueError, match="outside the scan"):
+        predictor.predict(make_scan(), RegionOfInterest((500.0, 0.0, 0.0), (20.0, 20.0, 20.0)))
+
+
+def test_constant_scan_gives_an_empty_answer_and_a_warning(predictor):
+    prediction = predictor.predict(Volume(np.full((16, 16, 16), 42, np.int16), np.eye(4)))
+    assert not prediction.label_map.any()
+    assert any("constant" in warning for warning in prediction.warnings)
+    assert any("five was not found" in warning for warning in prediction.warnings)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_voxels_that_are_no_numbers_do_no_harm(predictor, make_scan, bad):
+    volume = make_scan()
+    volume.voxels[0, 4:6, 4:6, 4:6] = bad
+    prediction = predictor.predict(volume, with_probabilities=True)
+    assert np.isfinite(prediction.probabilities).all()
+
+
+def test_notes_of_the_reader_are_passed_on(predictor, make_scan):
+    scan = make_scan()
+    volume = Volume(scan.voxels, scan.ijk_to_ras, "scan", ("the header was mended.",))
+    assert "the header was mended." in predictor.predict(volume).warnings
+
+
+def test_spacing_beyond_the_model_is_warned_of(predictor, make_scan):
+    prediction = predictor.predict(make_scan((6, 20, 20), (1.0, 1.0, 15.0)))
+    assert any("coarser than the model's range" in warning for warning in prediction.warnings)
+    assert prediction.label_map.shape == (6, 20, 20)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (3, 5, 2), (2, 33, 7)])
+def test_tiny_and_odd_scans_work(predictor, make_scan, shape):
+    assert predictor.predict(make_scan(shape)).label_map.shape == shape
+
+
+def test_same_scan_gives_the_same_answer(predictor, make_scan):
+    first, second = (predictor.predict(make_scan()).label_map for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_progress_rises_to_one(predictor, make_scan):
+    steps = []
+    predictor.predict(make_scan(), progress=lambda name, fraction: steps.append((name, fraction)))
+    fractions = [fraction for _, fraction in steps]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+
+
+def test_model_without_gateways_resamples_to_its_one_depth(make_bundle, make_scan):
+    architecture = Architecture(classes=3, stages=3, filters=2, gateways=0)
+    predictor = Predictor(make_bundle(architecture=architecture), "cpu")
+    prediction = predictor.predict(make_scan((8, 10, 10), (2.0, 2.0, 2.0)))
+    assert prediction.route.axis_depths == (0, 0, 0)
+    assert prediction.route.resampled_axes == (True, True, True)
+    assert prediction.label_map.shape == (8, 10, 10)
+
+
+@pytest.mark.parametrize("name", ["toaster", "cuda:99", "mps"])
+def test_device_that_is_not_there_is_refused(name):
+    if (name == "mps" and torch.backends.mps.is_available()) or torch.cuda.device_count() > 99:
+        pytest.skip("this computer has it")
+    with pytest.raises(DeviceError, match="auto"):
+        choose_device(name)
+
+
+def test_automatic_device_runs():
+    assert choose_device("auto").type in ("cuda", "mps", "cpu")

@@ -1,0 +1,226 @@
+"""Input grid <-> network grid: what goes in comes back in the same place, and intensities do not depend on padding."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from rareunet.geometry import RegionOfInterest
+from rareunet.preprocessing import (
+    IntensityRule,
+    content_box,
+    normalise,
+    padding_for,
+    resample,
+    resampling_matrix,
+    to_input_grid,
+    to_input_part,
+    to_network_grid,
+)
+from rareunet.routing import route_for
+from rareunet.volume import Volume
+
+RULE = IntensityRule()
+REFERENCE = (1.0, 1.0, 1.0)
+ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
+
+
+def matrix_of(spacing, permutation=(0, 1, 2), signs=(1, 1, 1), origin=(-7.0, 11.0, 4.0)) -> np.ndarray:
+    """World matrix whose column i points along RAS axis permutation[i]; spacing is (i, j, k)."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = 0
+    for column, (axis, sign, step) in enumerate(zip(permutation, signs, spacing, strict=True)):
+        matrix[axis, column] = sign * step
+    matrix[:3, 3] = origin
+    return matrix
+
+
+def world(shape, matrix) -> np.ndarray:
+    """(3, Z, Y, X) RAS coordinates of the voxel centres."""
+    k, j, i = np.indices(shape)
+    return np.einsum("ab,bzyx->azyx", matrix[:3, :3], np.stack([i, j, k])) + matrix[:3, 3, None, None, None]
+
+
+def centroid(weights, matrix) -> np.ndarray:
+    return (world(weights.shape, matrix) * weights).sum(axis=(1, 2, 3)) / weights.sum()
+
+
+def blob(spacing, matrix_kind=((0, 1, 2), (1, 1, 1)), extent=96.0, width=14.0):
+    """A Gaussian blob off the middle of a scan, and its centre in RAS."""
+    matrix = matrix_of(spacing, *matrix_kind)
+    shape = tuple(round(extent / s) for s in reversed(spacing))
+    middle = matrix[:3, :3] @ (np.array(shape[::-1]) - 1) / 2 + matrix[:3, 3]
+    centre = middle + np.array([2.3, -3.1, 1.7])
+    squared = ((world(shape, matrix) - centre[:, None, None, None]) ** 2).sum(axis=0)
+    return Volume(np.exp(-squared / (2 * width**2)).astype(np.float32), matrix), centre
+
+
+def there_and_back(volume, **options):
+    image, grid = to_network_grid(volume, REFERENCE, stages=4, deepest=3, rule=RULE, **options)
+    return image, grid, to_input_part(image, grid)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS[::4], ids=str)
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 4.0, 2.0)], ids=str)
+def test_round_trip_without_resampling_is_exact(orientation, spacing):
+    voxels = np.random.default_rng(0).normal(size=(1, 7, 10, 13)).astype(np.float32)
+    volume = Volume(voxels, matrix_of(spacing, *orientation))
+    image, grid, back = there_and_back(volume)
+    assert not any(grid.route.resampled_axes)
+    np.testing.assert_array_equal(back, normalise(voxels, RULE))
+    multiples = [2 ** (4 - depth) for depth in grid.route.axis_depths]
+    assert all(n % m == 0 for n, m in zip(image.shape[1:], multiples, strict=True))
+    assert np.prod([n // m for n, m in zip(image.shape[1:], multiples, strict=True)]) >= 2
+
+
+@pytest.mark.parametrize("spacing", [(0.7, 3.0, 1.4), (0.4, 0.4, 6.0), (12.0, 1.0, 1.0)], ids=str)
+def test_round_trip_with_resampling_keeps_shape_and_smooth_content(spacing):
+    volume, _ = blob(spacing, width=24.0)
+    _, grid, back = there_and_back(volume)
+    assert any(grid.route.resampled_axes)
+    assert back.shape == volume.voxels.shape
+    np.testing.assert_allclose(back, normalise(volume.voxels, RULE), atol=0.06)
+
+
+@pytest.mark.parametrize("permutation", list(itertools.permutations(range(3))), ids=str)
+def test_network_axes_run_to_superior_anterior_right(permutation):
+    """Along each axis of the network grid only one world coordinate changes, and it rises."""
+    matrix = matrix_of((1, 1, 1), permutation, (-1, 1, -1))
+    coordinates = world((6, 5, 4), matrix)
+    for axis, ras in enumerate((2, 1, 0)):
+        image, grid, _ = there_and_back(Volume(coordinates[ras], matrix))
+        inner = image[0][tuple(slice(b, b + n) for (b, _), n in zip(grid.padding, grid.shape, strict=True))]
+        steps = np.diff(inner, axis=axis)
+        assert (steps >= 0).all()
+        assert steps.sum() > 0
+        assert all(not np.diff(inner, axis=other).any() for other in range(3) if other != axis)
+
+
+@pytest.mark.parametrize(
+    "spacing",
+    [
+        (1, 1, 1),
+        (2, 2, 2),
+        (4, 4, 4),
+        (8, 8, 8),
+        (1, 1, 4),
+        (4, 1, 1),
+        (1, 2, 8),
+        (0.5, 0.5, 6),
+        (3, 3, 3),
+        (1.4, 0.7, 7),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("entry_depth", [None, 0, 1, 2, 3])
+def test_a_blob_stays_where_it_is(spacing, entry_depth):
+    """Its centroid agrees in world space within 0.1 of the coarsest voxel, on the network grid and back."""
+    volume, centre = blob(spacing, ((2, 0, 1), (-1, 1, -1)))
+    image, grid, back = there_and_back(volume, entry_depth=entry_depth)
+    tolerance = 0.1 * max(*spacing, *grid.route.network_spacing_mm)
+    weights = np.clip(back[0] - 0.2, 0, None)
+    assert np.abs(centroid(weights, volume.ijk_to_ras) - centre).max() < tolerance
+    # On the network grid: the field of view stays, so voxel i of n covers [i, i + 1) / n of it.
+    reoriented = grid.reorientation.matrix(volume.ijk_to_ras, volume.shape)
+    scale = [a / b for a, b in zip(grid.shape, grid.resampled_shape, strict=True)][::-1]
+    before = np.array([b for b, _ in grid.padding])[::-1]
+    change = np.diag([*scale, 1.0])
+    change[:3, 3] = (0.5 - before) * scale - 0.5
+    weights = np.clip(image[0] - 0.2, 0, None)
+    assert np.abs(centroid(weights, reoriented @ change) - centre).max() < tolerance
+
+
+def test_region_of_interest_is_cut_out_and_put_back():
+    volume, _ = blob((1, 1, 1))
+    region = RegionOfInterest((40.0, 60.0, 50.0), (20.0, 16.0, 12.0))
+    _, grid, back = there_and_back(volume, region=region)
+    assert back.shape[1:] == tuple(b.stop - b.start for b in grid.box)
+    whole = to_input_grid(np.ones(back.shape[1:], np.uint8), grid)
+    coordinates = world(volume.shape, volume.ijk_to_ras)
+    inside = np.all(
+        [np.abs(coordinates[a] - region.center_ras[a]) <= region.size_mm[a] / 2 + 1e-3 for a in range(3)],
+        axis=0,
+    )
+    np.testing.assert_array_equal(whole.astype(bool), inside)
+
+
+def test_intensities_lie_in_0_to_1_by_percentiles():
+    voxels = np.arange(1000, dtype=np.float32).reshape(1, 10, 10, 10)
+    result = normalise(voxels, IntensityRule(10, 90))
+    assert result.dtype == np.float32
+    low, high = np.percentile(voxels, [10, 90])
+    np.testing.assert_allclose(result, np.clip((voxels - low) / (high - low), 0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, -1000.0, 4000.0])
+def test_constant_padding_does_not_change_the_content(value):
+    content = np.random.default_rng(0).normal(100, 20, size=(1, 9, 8, 7)).astype(np.float32)
+    padded = np.pad(content, ((0, 0), (3, 4), (5, 5), (2, 6)), constant_values=value)
+    inner = normalise(padded, RULE)[:, 3:12, 5:13, 2:9]
+    np.testing.assert_allclose(inner, normalise(content, RULE), atol=1e-6)
+    assert content_box(padded[0]) == (slice(3, 12), slice(5, 13), slice(2, 9))
+    outside = normalise(padded, RULE)
+    outside[:, 3:12, 5:13, 2:9] = 0
+    assert not outside.any()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_voxels_that_are_no_numbers_become_0_and_do_not_count(bad):
+    content = np.random.default_rng(0).normal(100, 20, size=(1, 12, 12, 12)).astype(np.float32)
+    broken = content.copy()
+    broken[0, 3:5, 4, 5] = bad
+    result = normalise(broken, RULE)
+    assert np.isfinite(result).all()
+    assert (result[0, 3:5, 4, 5] == 0).all()
+    untouched = np.isfinite(broken)
+    np.testing.assert_allclose(result[untouched], normalise(content, RULE)[untouched], atol=0.02)
+
+
+@pytest.mark.parametrize("value", [0, 7.5, np.nan])
+def test_constant_channel_becomes_0(value):
+    voxels = np.full((2, 4, 4, 4), value, dtype=np.float32)
+    voxels[1] = np.arange(64).reshape(4, 4, 4)
+    result = normalise(voxels, RULE)
+    assert not result[0].any()
+    assert result[1].max() == 1
+
+
+def test_integers_are_taken_as_they_are():
+    voxels = np.arange(1000).reshape(1, 10, 10, 10)
+    expected = normalise(voxels.astype(np.float32), RULE)
+    for dtype in (np.int16, np.uint16, np.float64):
+        np.testing.assert_allclose(normalise(voxels.astype(dtype), RULE), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "new_size"), [(7, 7), (7, 14), (14, 7), (10, 3), (3, 10), (5, 1), (1, 5)])
+def test_resampling_weights_add_up_and_mirror(size, new_size):
+    matrix = resampling_matrix(size, new_size)
+    assert matrix.shape == (new_size, size)
+    np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=1e-6)
+    assert matrix.min() >= 0
+    np.testing.assert_allclose(matrix, matrix[::-1, ::-1], atol=1e-6)
+
+
+def test_doubling_and_halving_by_hand():
+    np.testing.assert_allclose(resampling_matrix(2, 4), [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]])
+    np.testing.assert_allclose(resampling_matrix(4, 2)[0], np.array([3, 3, 1, 0]) / 7, atol=1e-6)
+
+
+def test_resampling_to_the_same_size_changes_nothing():
+    image = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    assert resample(image, (3, 4, 5)) is image
+    assert resample(image, (6, 4, 2)).shape == (2, 6, 4, 2)
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (2, 2, 2), (8, 8, 8), (1, 1, 8), (4, 1, 2)])
+@pytest.mark.parametrize("size", [1, 2, 3, 16, 17])
+def test_padding_fits_the_poolings_and_leaves_two_voxels(spacing, size):
+    route = route_for(spacing, REFERENCE, 3)
+    padding = padding_for((size,) * 3, route, 4)
+    padded = [size + before + after for before, after in padding]
+    at_bottleneck = [n / 2 ** (4 - depth) for n, depth in zip(padded, route.axis_depths, strict=True)]
+    assert all(n == int(n) for n in at_bottleneck)
+    assert np.prod(at_bottleneck) >= 2
+    assert all(0 <= before - after <= 1 for before, after in padding)

@@ -1,0 +1,68 @@
+"""Coarser scans and labels lie where the fine ones lie."""
+
+import numpy as np
+import pytest
+
+from rareunet_training.degradation import corner_label, degrade, halve, majority_label, profile_matrix
+
+
+def blob(shape=(64, 64, 64), centre=(31.3, 30.1, 32.8), sigma=9.0):
+    grids = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
+    squared = sum((g - c) ** 2 for g, c in zip(grids, centre, strict=True))
+    return np.exp(-squared / (2 * sigma**2)).astype(np.float32)
+
+
+def centroid(array, steps):
+    """Centroid in fine voxel coordinates."""
+    weights = array / array.sum()
+    axes = np.meshgrid(
+        *((np.arange(n) + 0.5) * s - 0.5 for n, s in zip(array.shape, steps, strict=True)), indexing="ij"
+    )
+    return [float((weights * a).sum()) for a in axes]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_halved_image_and_majority_label_stay_in_place(depth):
+    image = blob()
+    label = (image > 0.2).astype(np.uint8)
+    steps = [2**depth] * 3
+    sizes = [n // 2**depth for n in label.shape]
+    coarse = majority_label(label, 2, sizes, steps)
+    assert centroid(halve(image[None], depth)[0], steps) == pytest.approx(
+        centroid(image, (1, 1, 1)), abs=0.1 * 2**depth
+    )
+    # The label's own edge is a voxel wide, so its centroid moves a little more than the smooth image's.
+    assert centroid(coarse, steps) == pytest.approx(centroid(label, (1, 1, 1)), abs=0.15 * 2**depth)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_published_labels_are_displaced_by_half_a_coarse_voxel(depth):
+    label = (blob() > 0.2).astype(np.uint8)
+    moved = np.subtract(centroid(corner_label(label, depth), [2**depth] * 3), centroid(label, (1, 1, 1)))
+    assert moved == pytest.approx([(2**depth - 1) / 2] * 3, abs=0.35 * 2**depth)
+
+
+def test_profile_matrix_averages_whole_slices():
+    assert profile_matrix(6, 3, 2.0) == pytest.approx(np.kron(np.eye(3), [0.5, 0.5]))
+
+
+def test_profile_with_gaps_uses_the_middle_of_each_step():
+    assert profile_matrix(8, 2, 4.0, thickness=0.5)[0] == pytest.approx([0, 0.5, 0.5, 0, 0, 0, 0, 0])
+
+
+def test_profile_rows_add_up_to_one_for_odd_factors():
+    assert profile_matrix(35, 9, 35 / 9, 0.7).sum(axis=1) == pytest.approx(np.ones(9))
+
+
+def test_degrade_keeps_axes_of_step_one_untouched():
+    image = np.random.default_rng(0).random((1, 6, 5, 4), dtype=np.float32)
+    coarse = degrade(image, (3, 5, 4), (2.0, 1.0, 1.0))
+    assert coarse == pytest.approx((image[:, ::2] + image[:, 1::2]) / 2)
+
+
+def test_majority_takes_the_class_that_fills_most_and_background_on_a_tie():
+    label = np.zeros((2, 2, 2), dtype=np.uint8)
+    label[0] = 1
+    assert majority_label(label, 3, (1, 1, 1), (2, 2, 2)).item() == 0
+    label[1, 0, 0] = 2
+    assert majority_label(label, 3, (1, 1, 1), (2, 2, 2)).item() == 1
