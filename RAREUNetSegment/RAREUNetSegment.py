@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ctk
 import numpy as np
 import slicer
 import slicer.util
@@ -26,11 +27,8 @@ from slicer.util import VTKObservationMixin
 if str(Path(__file__).parent) not in sys.path:  # rareunet and RAREUNetSegmentLib lie beside this file
     sys.path.insert(0, str(Path(__file__).parent))
 
-from RAREUNetSegmentLib import dependencies, models, outlook, region, scene, segments, summary
+from RAREUNetSegmentLib import dependencies, models, outlook, region, samples, scene, segments, summary
 from RAREUNetSegmentLib.choices import Device, EntryDepth, depth_number
-
-MAXIMUM_CHANNELS = 4
-SAMPLE_SCANS = ("hippocampus_050", "hippocampus_230")
 
 
 class RAREUNetSegment(ScriptedLoadableModule):
@@ -41,43 +39,18 @@ class RAREUNetSegment(ScriptedLoadableModule):
         self.parent.title = _("RAREUNet Segment")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         self.parent.dependencies = ["Segmentations", "Terminologies", "Markups"]
-        self.parent.contributors = ["RAREUNet contributors"]
+        self.parent.contributors = ["The RAREUNet developers"]
         self.parent.helpText = _(
             "<p>Segments a scan at the resolution it has: a network with one entrance per voxel size, chosen for each"
             " axis. The line above <i>Apply</i> says what will happen, the text under it what was done.</p>"
             "<p>All computation runs on this computer; no data leaves it. For research only, not for diagnosis.</p>"
         )
         self.parent.acknowledgementText = _(
-            "Method: S. W. Albertsen, H. L. Bjørnstrup, M. Mehdipour Ghazi: RARE-UNet: Resolution-Aligned Routing Entry"
+            "Method: S. W. Albertsen, H. S. Bjørnstrup, M. Mehdipour Ghazi: RARE-UNet: Resolution-Aligned Routing Entry"
             " for Adaptive Medical Image Segmentation, 2025. The hippocampus model was trained on Task04_Hippocampus"
             " of the Medical Segmentation Decathlon (Vanderbilt University Medical Center, CC-BY-SA 4.0)."
         )
-        slicer.app.connect("startupCompleted()", registerSampleData)
-
-
-def registerSampleData() -> None:
-    """Offers the sample scans in the module Sample Data, where the extension's sources bring them."""
-    found = [path for path in map(sampleScan, SAMPLE_SCANS) if path is not None]
-    if not found:
-        return
-    import SampleData
-
-    for path in found:
-        name = path.name.removesuffix(".nii.gz")
-        SampleData.SampleDataLogic.registerCustomSampleDataSource(
-            category="RAREUNet",
-            sampleName=name,
-            thumbnailFileName=str(Path(__file__).parent / "Resources" / "Icons" / "RAREUNetSegment.png"),
-            uris=path.as_uri(),
-            fileNames=path.name,
-            nodeNames=name,
-        )
-
-
-def sampleScan(name: str) -> Path | None:
-    """File of a sample scan; None where it is not present (as in the installed extension)."""
-    path = Path(__file__).resolve().parent.parent / "Resources" / "SampleData" / f"{name}.nii.gz"
-    return path if path.is_file() else None
+        slicer.app.connect("startupCompleted()", samples.register_sample_scans)
 
 
 @parameterNodeWrapper
@@ -126,6 +99,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for name, title in models.packaged_titles().items():
             self.ui.modelComboBox.addItem(title, name)
         self.ui.modelComboBox.addItem(_("From a folder..."), "")
+        self.ui.modelFolderEdit.filters = ctk.ctkPathLineEdit.Dirs | ctk.ctkPathLineEdit.Readable
         for widget in (self.ui.progressBar, self.ui.resultLabel, self.ui.show3DButton):
             widget.visible = False
 
@@ -228,11 +202,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _forgetForeignOutput(self) -> None:
         """Another scan was chosen: its result must not replace that of the one before."""
         parameters = self._parameterNode
-        output = parameters.outputSegmentation
-        if output is None or not output.GetAttribute("RAREUNet.Model"):
-            return
-        role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-        if parameters.inputVolume and output.GetNodeReference(role) is not parameters.inputVolume:
+        if segments.shows_another_scan(parameters.outputSegmentation, parameters.inputVolume):
             parameters.outputSegmentation = None
 
     def _showModel(self) -> None:
@@ -251,7 +221,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for widget in (self.ui.modelFolderLabel, self.ui.modelFolderEdit):
             widget.visible = isFolder
         names = self._facts.channel_names if self._facts else ()
-        for number in range(2, MAXIMUM_CHANNELS + 1):
+        for number in range(2, outlook.MOST_CHANNELS + 1):
             label, selector = (getattr(self.ui, f"channel{number}{part}") for part in ("Label", "Selector"))
             label.visible = selector.visible = number <= len(names)
             label.text = f"{names[number - 1]}:" if number <= len(names) else ""
@@ -259,39 +229,13 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _showOutlook(self) -> None:
         """The lines above Apply, and whether Apply can be pressed."""
-        missing, text = self._obstacle()
+        missing, text = outlook.describe_choice(self._parameterNode, self._facts)
         self.ui.outlookLabel.text = text
         self.ui.applyButton.enabled = not missing and not self._running
         self.ui.applyButton.toolTip = missing or _("Segment the scan")
         self.ui.placeRegionButton.enabled = bool(
             self._parameterNode and self._parameterNode.inputVolume and self._facts
         )
-
-    def _obstacle(self) -> tuple[str, str]:
-        """Why Apply can't be pressed ('' if it can), and what to say above it."""
-        parameters = self._parameterNode
-        if not parameters or not parameters.inputVolume:
-            return _("Choose a scan."), _("Choose a scan.")
-        if self._facts is None:
-            return _("Choose a model."), _("Choose a model.")
-        for number, name in enumerate(self._facts.channel_names[1:], start=2):
-            if number > MAXIMUM_CHANNELS or not getattr(parameters, f"channel{number}"):
-                sentence = _("Choose the channel {name}.").format(name=name)
-                return sentence, sentence
-        try:
-            view = self.logic.outlook(
-                parameters.inputVolume,
-                self._facts,
-                parameters.regionOfInterest,
-                parameters.entryDepth.value,
-                parameters.force,
-            )
-        except ValueError as error:
-            return str(error), str(error)
-        lines = [view.route[:1].upper() + view.route[1:] + "."]
-        lines += [view.expected[:1].upper() + view.expected[1:] + "."] if view.expected else []
-        lines += [f"⚠ {sentence}" for sentence in (*view.warnings, view.obstacle) if sentence]
-        return view.obstacle, "\n".join(lines)
 
     def onApply(self) -> None:
         self._running = True
@@ -308,7 +252,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _segment(self) -> None:
         parameters = self._parameterNode
         channels = [getattr(parameters, f"channel{n}") for n in range(2, len(self._facts.channel_names) + 1)]
-        result = self.logic.segment(
+        node, prediction, labels = self.logic.segment(
             [parameters.inputVolume, *channels],
             parameters.regionOfInterest,
             parameters.model,
@@ -318,7 +262,6 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             parameters.force,
             progress=self.onProgress,
         )
-        node, prediction, labels = result
         parameters.outputSegmentation = node
         self.ui.resultLabel.text = summary.volumes_table(prediction, labels)
         self.ui.show3DButton.setSegmentationNode(node)
@@ -424,28 +367,6 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
             self._loaded = (key, Predictor(bundle, device))
         return self._loaded[1]
 
-    def outlook(
-        self,
-        volumeNode: Any,
-        facts: Any,
-        regionOfInterest: Any = None,
-        entryDepth: str = "auto",
-        force: bool = False,
-    ) -> outlook.Outlook:
-        """What process() will do with a scan; needs no installed package."""
-        if volumeNode.GetImageData() is None:
-            raise ValueError(
-                f"{volumeNode.GetName()} has no voxels: load the scan again or choose another one."
-            )
-        return outlook.outlook_for(
-            facts,
-            volumeNode.GetImageData().GetDimensions()[::-1],
-            scene.ijk_to_world(volumeNode),
-            scene.region_from_node(regionOfInterest),
-            depth_number(entryDepth),
-            force,
-        )
-
 
 class RAREUNetSegmentTest(ScriptedLoadableModuleTest):
     """Self test, in Slicer by "Reload and Test"."""
@@ -453,14 +374,10 @@ class RAREUNetSegmentTest(ScriptedLoadableModuleTest):
     def setUp(self) -> None:
         slicer.mrmlScene.Clear()
 
-    def runTest(self) -> None:
-        self.setUp()
-        self.test_process()
-
     def test_process(self) -> None:
         """Segments a sample scan where one is present, else a made one, and looks at the result."""
         self.delayDisplay("Segmenting a scan")
-        path = sampleScan(SAMPLE_SCANS[0])
+        path = samples.sample_scan()
         volume = slicer.util.loadVolume(str(path)) if path else self._makeScan()
         try:
             models.read_facts("hippocampus")

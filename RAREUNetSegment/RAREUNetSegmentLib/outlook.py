@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from slicer.i18n import tr as _
 
+from rareunet.bundle import FIELD_OF_VIEW_LIMIT
 from rareunet.geometry import RegionOfInterest, box_of_region
 from rareunet.routing import route_for
+from RAREUNetSegmentLib.choices import depth_number
 from RAREUNetSegmentLib.models import ModelFacts
+from RAREUNetSegmentLib.scene import ijk_to_world, region_from_node
 
-# The core refuses beyond this multiple of the largest extent in training (rareunet.predictor.FIELD_OF_VIEW_LIMIT,
-# which can't be imported without torch; a test holds the two equal).
-FIELD_OF_VIEW_LIMIT = 2.0
 # A measurement speaks for a scan when no axis' spacing differs from it by more than this factor.
 NEAREST_FACTOR = math.sqrt(2)
+
+MOST_CHANNELS = 4  # that the panel has selectors for
 
 Triple = tuple[float, float, float]
 
@@ -38,6 +41,52 @@ class Outlook:
     expected: str
     warnings: tuple[str, ...]
     obstacle: str
+
+
+def describe_choice(parameters: Any, facts: ModelFacts | None) -> tuple[str, str]:
+    """Why Apply can't be pressed ('' if it can), and the lines above it.
+
+    Args:
+        parameters: the panel's parameter node, or None.
+        facts: the chosen model's; None where none can be used.
+    """
+    sentence = _missing_choice(parameters, facts)
+    if sentence:
+        return sentence, sentence
+    node = parameters.inputVolume
+    try:
+        view = outlook_for(
+            facts,
+            node.GetImageData().GetDimensions()[::-1],
+            ijk_to_world(node),
+            region_from_node(parameters.regionOfInterest),
+            depth_number(parameters.entryDepth.value),
+            parameters.force,
+        )
+    except ValueError as error:
+        return str(error), f"⚠ {_capital(str(error))}"
+    lines = [f"{_capital(line)}." for line in (view.route, view.expected) if line]
+    lines += [f"⚠ {_capital(line)}" for line in (*view.warnings, view.obstacle) if line]
+    return view.obstacle, "\n".join(lines)
+
+
+def _missing_choice(parameters: Any, facts: ModelFacts | None) -> str:
+    if not parameters or not parameters.inputVolume:
+        return _("Choose a scan.")
+    if parameters.inputVolume.GetImageData() is None:
+        return _("The scan {name} has no voxels: choose another one.").format(
+            name=parameters.inputVolume.GetName()
+        )
+    if facts is None:
+        return _("Choose a model.")
+    if len(facts.channel_names) > MOST_CHANNELS:
+        return _(
+            "This model needs {number} channels: use it from the Python console or the command line."
+        ).format(number=len(facts.channel_names))
+    for number, name in enumerate(facts.channel_names[1:], start=2):
+        if not getattr(parameters, f"channel{number}"):
+            return _("Choose the channel {name}.").format(name=name)
+    return ""
 
 
 def outlook_for(
@@ -109,3 +158,7 @@ def expected_accuracy(card: Sequence[dict[str, Any]], spacing_mm: Sequence[float
 def _size(extent_sar: Sequence[float]) -> str:
     """(S, A, R) -> "R x A x S", as the core's own messages say it."""
     return " x ".join(f"{mm:.0f}" for mm in reversed(list(extent_sar)))
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]

@@ -112,6 +112,14 @@ def segment_voxel_counts(segmentation_node: Any) -> dict[str, int]:
     return counts
 
 
+def shows_another_scan(segmentation_node: Any, volume_node: Any) -> bool:
+    """Whether this module made the segmentation (None is allowed), and of another scan."""
+    if segmentation_node is None or not segmentation_node.GetAttribute("RAREUNet.Model"):
+        return False
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    return volume_node is not None and segmentation_node.GetNodeReference(role) is not volume_node
+
+
 def _check_target(segmentation_node: Any, volume_node: Any) -> None:
     """Refuses a node whose other segments would move or be converted."""
     segmentation = segmentation_node.GetSegmentation()

@@ -29,6 +29,9 @@ DESCRIPTION_FILE, WEIGHTS_FILE, HASHES_FILE = "bundle.json", "weights.safetensor
 PACKAGED_MODELS = Path(__file__).parent / "models"
 DEFAULT_MODEL = "hippocampus"
 
+# Beyond this multiple of the largest field of view in training a scan is refused: it is another kind of scan.
+FIELD_OF_VIEW_LIMIT = 2.0
+
 Triple = tuple[float, float, float]
 
 
@@ -138,6 +141,7 @@ class Bundle:
             dtype = torch.float16 if half else torch.float32
             weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in network.state_dict().items()}
             save_file(weights, str(staging / WEIGHTS_FILE))
+            (staging / WEIGHTS_FILE).chmod(0o644)  # it is written for its owner alone
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             (staging / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
             _write_hashes(staging)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rareunet.bundle import DEFAULT_MODEL, Bundle
+from rareunet.bundle import DEFAULT_MODEL, FIELD_OF_VIEW_LIMIT, Bundle
 from rareunet.device import choose_device
 from rareunet.errors import FieldOfViewError
 from rareunet.geometry import RegionOfInterest, Reorientation, box_of_region
@@ -19,9 +19,6 @@ from rareunet.network import RAREUNet
 from rareunet.preprocessing import NetworkGrid, to_input_grid, to_input_part, to_network_grid
 from rareunet.routing import Route
 from rareunet.volume import Volume
-
-# Beyond this multiple of the largest field of view in training a scan is refused: it is another kind of scan.
-FIELD_OF_VIEW_LIMIT = 2.0
 
 Progress = Callable[[str, float], None]
 

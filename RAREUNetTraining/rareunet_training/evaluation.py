@@ -75,18 +75,19 @@ def paper_scale(depth: int, protocol: str = "aligned", shape: Sequence[int] = PA
         return _volume(sample, halve(image, depth), steps), coarse
 
     scale = "1" if depth == 0 else f"1/{2**depth}"
-    return Condition(f"{protocol} {scale}", present)
+    return Condition(f"scale {scale} ({protocol})", present)
 
 
 def standard_conditions() -> list[Condition]:
-    """The paper's scales (aligned) and what clinics see."""
+    """What clinics see, then the paper's scales with aligned labels."""
+    isotropic = [coarser(f"isotropic {mm} mm", [mm] * 3) for mm in (1.5, 2, 3, 4)]
     thick = [
         coarser(f"thick {mm} mm along {axis}", [mm if a == axis else 1 for a in "SAR"])
         for mm in (2, 4, 6)
         for axis in "SAR"
     ]
-    isotropic = [coarser(f"isotropic {mm} mm", [mm] * 3) for mm in (1.5, 2, 3, 4)]
-    return [*(paper_scale(d) for d in range(4)), native(), *isotropic, *thick]
+    others = [coarser("2 x 2 x 5 mm", [5, 2, 2]), coarser("2 mm slices every 4 mm", [4, 1, 1], thickness=0.5)]
+    return [native(), *isotropic, *thick, *others, *(paper_scale(d) for d in range(4))]
 
 
 def quick_conditions(protocol: str = "aligned") -> list[Condition]:

@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ VERSIONS = {
     "4 mm slices": (4, 1, 1),
     "4 mm": (4, 4, 4),
 }
+
+APT_LINE = "Install what is missing: sudo apt-get install libegl1 libgl1 libosmesa6 libxkbcommon0 libdbus-1-3"
 
 
 @dataclass
@@ -45,39 +48,68 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("output/demo"), help="folder to write to")
     output = parser.parse_args().output
     output.mkdir(parents=True, exist_ok=True)
+    (output / "3d.png").unlink(missing_ok=True)
     sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "RAREUNetSegment"), str(ROOT / "RAREUNetTraining")]
-    import standin
-
-    standin.start()
-    standin.load_module(str(ROOT / "RAREUNetSegment" / "RAREUNetSegment.py"))
-    paths = sorted(SAMPLES.glob("hippocampus_???.nii.gz"))
-    results, picture_3d = [], output / "3d.png"
-    for path in paths:
-        for version in VERSIONS:
-            results.append(segment(path, version, output, picture_3d if not results else None))
+    segment = segment_in_slicer if start_slicer() else segment_without_slicer
+    picture_3d = output / "3d.png"
+    results = [
+        segment(path, version, output, picture_3d)
+        for path in sorted(SAMPLES.glob("hippocampus_???.nii.gz"))
+        for version in VERSIONS
+    ]
     print_table(results)
+    if segment is segment_in_slicer:
+        take_panel_picture(output / f"{results[0].case}_4_mm_slices.nii.gz", output / "panel.png")
     from demo_picture import draw
 
     picture = draw(results, picture_3d if picture_3d.exists() else None, output / "demo.png")
-    print(
-        f"\npicture: {picture} (filled: the model; outlined: the label map)\nsegmentations: {output}/*.seg.nrrd"
-    )
+    print(f"\npicture: {picture} (filled: the model; outlined: the label map)\nsegmentations: {output}")
     return 0
 
 
-def segment(path: Path, version: str, output: Path, picture_3d: Path | None) -> Result:
+def start_slicer() -> bool:
+    """Starts the stand-in and loads the module; False where Qt lacks a system library."""
+    try:
+        import standin
+
+        standin.start()
+    except ImportError as error:
+        print(
+            f"The Slicer module is left out: its panel can't be loaded ({error}).\n{APT_LINE}",
+            file=sys.stderr,
+        )
+        return False
+    standin.load_module(str(ROOT / "RAREUNetSegment" / "RAREUNetSegment.py"))
+    return True
+
+
+def segment_without_slicer(path: Path, version: str, output: Path, picture_3d: Path) -> Result:
+    """Writes one version of a sample and runs the core's predictor on it."""
+    from rareunet import write_label_map
+    from rareunet_training.metrics import dice_per_class
+
+    file = output / file_name(path, version)
+    scan, reference = write_version(path, VERSIONS[version], file)
+    start = time.perf_counter()
+    prediction = predictor().predict(scan)
+    seconds = time.perf_counter() - start
+    write_label_map(str(file).replace(".nii.gz", "-label.nii.gz"), prediction.label_map, scan)
+    dice = dice_per_class(prediction.label_map, reference, 3)
+    route = prediction.route.describe()
+    return Result(case_of(path), version, route, seconds, dice, scan, reference, prediction.label_map)
+
+
+def segment_in_slicer(path: Path, version: str, output: Path, picture_3d: Path) -> Result:
     """Writes one version of a sample, loads it into the scene and runs the module's Logic on it."""
     import slicer
 
     from rareunet_training.metrics import dice_per_class
-    from RAREUNetSegment import RAREUNetSegmentLogic
 
-    case = path.name.removesuffix(".nii.gz")
-    file = output / f"{case}_{version.replace(' ', '_')}.nii.gz"
+    file = output / file_name(path, version)
     scan, reference = write_version(path, VERSIONS[version], file)
     volume_node = slicer.util.loadVolume(str(file))
     start = time.perf_counter()
-    segmentation_node = RAREUNetSegmentLogic().process(volume_node)
+    segmentation_node = module_logic().process(volume_node)
     seconds = time.perf_counter() - start
     segmentation = segmentation_node.GetSegmentation()
     predicted = np.zeros(reference.shape, dtype=np.uint8)
@@ -86,12 +118,35 @@ def segment(path: Path, version: str, output: Path, picture_3d: Path | None) -> 
         voxels = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation_node, segment_id, volume_node)
         predicted[np.asarray(voxels) > 0] = index + 1
     slicer.util.saveNode(segmentation_node, str(file).replace(".nii.gz", ".seg.nrrd"))
-    if picture_3d is not None:
+    if not picture_3d.exists():
         render_3d(segmentation_node, picture_3d)
     route = segmentation_node.GetAttribute("RAREUNet.Route")
     slicer.mrmlScene.Clear(0)
     dice = dice_per_class(predicted, reference, 3)
-    return Result(case, version, route, seconds, dice, scan, reference, predicted)
+    return Result(case_of(path), version, route, seconds, dice, scan, reference, predicted)
+
+
+@lru_cache(maxsize=1)
+def module_logic() -> Any:
+    """One Logic for all scans, so that the model is loaded once."""
+    from RAREUNetSegment import RAREUNetSegmentLogic
+
+    return RAREUNetSegmentLogic()
+
+
+@lru_cache(maxsize=1)
+def predictor() -> Any:
+    from rareunet import Predictor
+
+    return Predictor()
+
+
+def case_of(path: Path) -> str:
+    return path.name.removesuffix(".nii.gz")
+
+
+def file_name(path: Path, version: str) -> str:
+    return f"{case_of(path)}_{version.replace(' ', '_')}.nii.gz"
 
 
 def write_version(path: Path, steps: tuple[int, int, int], file: Path) -> tuple[Any, np.ndarray]:
@@ -111,6 +166,19 @@ def write_version(path: Path, steps: tuple[int, int, int], file: Path) -> tuple[
     return volume, majority_label(label.voxels[0], 3, sizes, steps)
 
 
+def take_panel_picture(scan: Path, picture: Path) -> None:
+    """The module's panel after a click on Apply."""
+    import slicer
+
+    from standin import rendering
+
+    slicer.util.loadVolume(str(scan))
+    panel = slicer.modules.rareunetsegment.widgetRepresentation()
+    panel.enter()
+    panel.self().ui.applyButton.click()
+    rendering.grab_widget(panel, picture)
+
+
 def render_3d(segmentation_node: Any, path: Path) -> None:
     """A 3D view of the result, where the machine has the libraries to render."""
     from standin import rendering
@@ -119,7 +187,7 @@ def render_3d(segmentation_node: Any, path: Path) -> None:
     try:
         rendering.render_3d(path)
     except Exception as error:  # a missing system library must not take the table away
-        print(f"no 3D picture ({error}): install libegl1 libgl1 libosmesa6", file=sys.stderr)
+        print(f"There is no 3D picture ({error}).\n{APT_LINE}", file=sys.stderr)
 
 
 def print_table(results: list[Result]) -> None:

@@ -68,7 +68,7 @@ def test_fit_writes_a_bundle_that_predicts_with_the_labels_own_values(config_fil
     predictor = Predictor(folder, "cpu")
     card = predictor.bundle.resolution_card
     assert {row["condition"] for row in card} >= {
-        "aligned 1",
+        "scale 1 (aligned)",
         "native",
         "thick 4 mm along S",
         "isotropic 2 mm",

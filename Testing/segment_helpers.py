@@ -1,0 +1,160 @@
+"""What the tests of the Segment module share: scans made by hand, a predictor that answers at once, tiny models."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+MODULE = ROOT / "RAREUNetSegment" / "RAREUNetSegment.py"
+TERMINOLOGY = {
+    "category": ["SCT", "123037004", "Anatomical Structure"],
+    "type": ["SCT", "5366008", "Hippocampus"],
+    "type_modifier": ["SCT", "255549009", "Anterior"],
+}
+
+
+def add_scan(array=None, ijk_to_ras=None, name="scan"):
+    """A volume node with these voxels (Z, Y, X) and this world matrix."""
+    import slicer
+    import slicer.util
+
+    if array is None:
+        array = np.random.default_rng(0).normal(100, 20, (24, 26, 28)).astype(np.float32)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    slicer.util.updateVolumeFromArray(node, array)
+    if ijk_to_ras is not None:
+        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.asarray(ijk_to_ras, dtype=float)))
+    return node
+
+
+def add_transform(matrix, name="transform"):
+    import slicer
+    import slicer.util
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.asarray(matrix, dtype=float)))
+    return node
+
+
+def oblique_matrix():
+    """Voxels of 0.9 x 1.2 x 3 mm, turned about all axes, somewhere off the origin."""
+    a, b = np.deg2rad(20), np.deg2rad(-35)
+    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]) @ np.array(
+        [[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]]
+    )
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn @ np.diag([0.9, 1.2, 3.0])
+    matrix[:3, 3] = [12, -7, 33]
+    return matrix
+
+
+def make_labels(values=(5, 9), names=("Front", "Back")):
+    from rareunet.bundle import Label
+
+    colors = [(230, 96, 66), (64, 156, 214)]
+    rows = zip(values, names, colors, strict=True)
+    return tuple(Label(value, name, color, TERMINOLOGY) for value, name, color in rows)
+
+
+class FakePredictor:
+    """Finds the first label where the scan is above 1000 and the second where it is below -1000; as the core does,
+    it answers on the scan's grid.
+    """
+
+    def __init__(self, labels=None, error=None):
+        self.bundle = SimpleNamespace(labels=labels or make_labels(), name="fake")
+        self.error = error
+        self.calls = []
+
+    def predict(
+        self, volume, region=None, entry_depth=None, *, force=False, progress=lambda step, fraction: None
+    ):
+        from rareunet.geometry import box_of_region, whole_box
+        from rareunet.routing import route_for
+
+        self.calls.append(SimpleNamespace(volume=volume, region=region, entry_depth=entry_depth, force=force))
+        progress("network", 0.5)
+        if self.error:
+            raise self.error
+        shape = volume.shape
+        box = box_of_region(region, shape, volume.ijk_to_ras) if region else whole_box(shape)
+        label_map = np.zeros(shape, np.uint8)
+        first, second = (label.value for label in self.bundle.labels)
+        voxels = volume.voxels[0][box]
+        label_map[box] = np.where(voxels > 1000, first, np.where(voxels < -1000, second, 0))
+        counts = {label.name: np.count_nonzero(label_map == label.value) for label in self.bundle.labels}
+        voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
+        volumes = {name: count * voxel_ml for name, count in counts.items()}
+        route = route_for(volume.spacing_mm)
+        return SimpleNamespace(
+            label_map=label_map,
+            route=route,
+            device="cpu",
+            seconds={"network": 1.5},
+            volumes_ml=volumes,
+            warnings=[f"{name} was not found in this scan." for name, ml in volumes.items() if not ml],
+            model={"name": "fake", "version": "1.2.3", "sha256": "ab" * 32},
+            describe=lambda: f"{route.describe()}. Done on cpu in 1.5 s.",
+        )
+
+
+def scan_with_blobs(shape=(24, 26, 28)):
+    """Noise with a box of 4 x 5 x 6 voxels for the first label and one of 3 x 3 x 3 for the second."""
+    array = np.random.default_rng(0).normal(100, 20, shape).astype(np.float32)
+    array[8:12, 9:14, 10:16] = 2000
+    array[14:17, 15:18, 16:19] = -2000
+    return array
+
+
+def save_tiny_model(folder, name="tiny", **changes):
+    """A bundle of random weights in folder / name."""
+    import torch
+
+    from rareunet.bundle import Bundle
+    from rareunet.network import Architecture, RAREUNet
+    from rareunet.preprocessing import IntensityRule
+
+    torch.manual_seed(1)
+    channels = changes.pop("channels", ({"name": "T1"},))
+    architecture = Architecture(
+        in_channels=len(channels), classes=3, stages=4, filters=2, max_filters=4, gateways=3
+    )
+    content = {
+        "name": name,
+        "title": "Tiny model",
+        "description": "Random weights.",
+        "version": "0.1.0",
+        "license": "MIT",
+        "architecture": asdict(architecture),
+        "reference_spacing_mm": (1.0, 1.0, 1.0),
+        "channels": channels,
+        "labels": make_labels(),
+        "intensity": IntensityRule(),
+        "field_of_view_mm": {"smallest": (20.0, 20.0, 20.0), "largest": (32.0, 30.0, 28.0)},
+        "resolution_card": (
+            {
+                "condition": "isotropic 1 mm",
+                "spacing_mm": [1, 1, 1],
+                "cases": 42,
+                "dice_mean": 0.88,
+                "dice_sd": 0.03,
+            },
+            {
+                "condition": "slices of 4 mm",
+                "spacing_mm": [4, 1, 1],
+                "cases": 40,
+                "dice_mean": 0.8,
+                "dice_sd": 0.05,
+            },
+        ),
+    }
+    network = RAREUNet(architecture)
+    with torch.no_grad():
+        for head in network.heads:  # all classes are to occur
+            head.bias.zero_()
+            head.weight.mul_(5)
+    return Bundle(**{**content, **changes}).save(Path(folder) / name, network)

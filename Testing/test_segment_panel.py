@@ -1,0 +1,346 @@
+"""The panel: opened as Slicer opens it, buttons clicked, texts read."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from segment_helpers import MODULE, FakePredictor, add_scan, make_labels, save_tiny_model, scan_with_blobs
+
+OPEN_WITHOUT_PACKAGES = """
+import sys
+for name in ("torch", "nibabel", "safetensors", "fastjsonschema"):
+    sys.modules[name] = None  # importing it raises
+import rareunet.bundle
+from pathlib import Path
+rareunet.bundle.PACKAGED_MODELS = Path(sys.argv[2])
+import standin, slicer
+standin.start()
+panel = standin.load_module(sys.argv[1]).widgetRepresentation()
+node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "scan")
+import numpy, slicer.util
+slicer.util.updateVolumeFromArray(node, numpy.zeros((20, 20, 20), numpy.int16))
+panel.enter()
+print(panel.self().ui.outlookLabel.text)
+assert panel.self().ui.applyButton.enabled
+sys.stdout.flush()
+import os; os._exit(0)
+"""
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """Packaged models: one of random weights, called hippocampus, and one with two channels."""
+    from rareunet import bundle
+
+    folder = tmp_path / "packaged"
+    save_tiny_model(folder, "hippocampus")
+    save_tiny_model(folder, "pair", title="Pair", channels=({"name": "T1"}, {"name": "T2"}))
+    monkeypatch.setattr(bundle, "PACKAGED_MODELS", folder)
+    return folder
+
+
+@pytest.fixture
+def panel(slicer_app, models):
+    """The module's Python widget, opened and entered."""
+    import standin
+
+    module = standin.load_module(MODULE)
+    representation = module.widgetRepresentation()
+    representation.enter()
+    yield representation.self()
+    standin.unload_module(module)
+
+
+def use_fake(panel, **options):
+    predictor = FakePredictor(**options)
+    panel.logic.predictorFactory = lambda model, device: predictor
+    return predictor
+
+
+def segmentations():
+    import slicer.util
+
+    return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+
+
+def test_opens_before_any_package_is_installed(models):
+    import standin
+
+    folders = [MODULE.parent, Path(standin.__file__).parent.parent]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, folders)),
+        "QT_QPA_PLATFORM": "offscreen",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", OPEN_WITHOUT_PACKAGES, str(MODULE), str(models)],
+        capture_output=True, text=True, env=environment, timeout=120,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "1.0 x 1.0 x 1.0 mm: enters at depth 0." in run.stdout
+
+
+def test_nothing_chosen(panel):
+    assert not panel.ui.applyButton.enabled
+    assert panel.ui.applyButton.toolTip == "Choose a scan."
+    assert not panel.ui.placeRegionButton.enabled
+
+
+def test_line_before_apply(panel):
+    node = add_scan(ijk_to_ras=np.diag([1.0, 1.0, 4.0, 1.0]), array=np.ones((8, 20, 20)))
+    panel._parameterNode.inputVolume = node
+    assert panel.ui.outlookLabel.text.splitlines() == [
+        "1.0 x 1.0 x 4.0 mm: enters at depth 0, z at depth 2.",
+        "Expected Dice 0.80 ± 0.05 (40 scans of slices of 4 mm).",
+    ]
+    assert panel.ui.applyButton.enabled
+    node.SetSpacing(2, 2, 2)
+    assert panel.ui.outlookLabel.text.startswith("2.0 x 2.0 x 2.0 mm: enters at depth 1.")
+    assert "not measured near this voxel size" in panel.ui.outlookLabel.text
+
+
+def test_line_follows_anatomical_axes(panel):
+    """A scan of thick sagittal slices: k runs to the right, so that x is the coarse axis."""
+    node = add_scan(np.ones((8, 20, 20)), [[0, 0, 4, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    panel._parameterNode.inputVolume = node
+    assert panel.ui.outlookLabel.text.startswith("4.0 x 1.0 x 1.0 mm: enters at depth 0, x at depth 2.")
+
+
+def test_fixed_depth_changes_the_line(panel):
+    panel._parameterNode.inputVolume = add_scan()
+    panel.ui.entryDepthComboBox.setCurrentIndex(2)
+    assert "enters at depth 1" in panel.ui.outlookLabel.text
+    assert "resampled" in panel.ui.outlookLabel.text
+
+
+def test_field_of_view_too_large_until_a_region_is_placed(panel):
+    node = add_scan(np.random.default_rng(0).normal(size=(80, 70, 90)))
+    panel._parameterNode.inputVolume = node
+    assert not panel.ui.applyButton.enabled
+    assert "place a region of interest" in panel.ui.applyButton.toolTip
+    assert "90 x 70 x 80 mm" in panel.ui.outlookLabel.text
+    panel.ui.forceCheckBox.setChecked(True)
+    assert panel.ui.applyButton.enabled
+    assert "expect false findings" in panel.ui.outlookLabel.text
+    panel.ui.forceCheckBox.setChecked(False)
+    panel.ui.placeRegionButton.click()
+    assert panel.ui.applyButton.enabled
+    region = panel._parameterNode.regionOfInterest
+    assert tuple(region.GetSize()) == (28, 30, 32)
+    region.SetCenter(500, 0, 0)
+    assert not panel.ui.applyButton.enabled
+    assert "outside the scan" in panel.ui.outlookLabel.text
+
+
+def test_canonical_axes_are_the_cores():
+    from rareunet.geometry import Reorientation
+    from RAREUNetSegmentLib.outlook import canonical_axes
+
+    generator = np.random.default_rng(3)
+    for _ in range(50):
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.linalg.qr(generator.normal(size=(3, 3)))[0] @ np.diag(
+            generator.uniform(0.5, 4, 3)
+        )
+        core = Reorientation.to_ras(matrix).source_axes
+        cosines = np.sort(np.abs(matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)), axis=0)
+        if (cosines[2] - cosines[1]).min() > 0.2:  # beside 45 degrees any answer is right
+            assert canonical_axes(matrix) == core
+
+
+def test_apply_with_a_fake_predictor(panel, slicer_app):
+    predictor = use_fake(panel)
+    panel._parameterNode.inputVolume = add_scan(scan_with_blobs(), name="patient")
+    panel.ui.entryDepthComboBox.setCurrentIndex(1)
+    panel.ui.applyButton.click()
+    assert slicer_app.dialogs == []
+    assert predictor.calls[0].entry_depth == 0
+    (node,) = segmentations()
+    assert node.GetName() == "patient segmentation"
+    assert panel._parameterNode.outputSegmentation is node
+    text = panel.ui.resultLabel.text
+    assert "0.12" in text
+    assert "Front" in text
+    assert "Done on cpu in 1.5 s" in text
+    assert panel.ui.show3DButton.segmentationNode() is node
+    assert panel.ui.applyButton.enabled
+
+
+def test_second_scan_does_not_replace_the_first_result(panel):
+    use_fake(panel)
+    panel._parameterNode.inputVolume = add_scan(scan_with_blobs(), name="first")
+    panel.ui.applyButton.click()
+    panel.ui.applyButton.click()
+    assert len(segmentations()) == 1
+    panel._parameterNode.inputVolume = add_scan(scan_with_blobs(), name="second")
+    assert panel._parameterNode.outputSegmentation is None
+    panel.ui.applyButton.click()
+    assert [node.GetName() for node in segmentations()] == ["first segmentation", "second segmentation"]
+
+
+def test_failure_is_shown_and_leaves_the_scene(panel, slicer_app):
+    import slicer
+
+    use_fake(panel, error=ValueError("the scan is odd: choose another one."))
+    panel._parameterNode.inputVolume = add_scan(scan_with_blobs())
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    panel.ui.applyButton.click()
+    assert ["choose another one" in dialog.text for dialog in slicer_app.dialogs] == [True]
+    assert (
+        len(slicer_app.takeSlotExceptions()) == 1
+    )  # tryWithErrorDisplay shows it and lets it go on to the console
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+    assert panel.ui.applyButton.enabled
+    assert not panel.ui.resultLabel.isVisibleTo(panel.parent)
+
+
+def test_apply_with_a_real_model_keeps_it_loaded(panel, slicer_app):
+    panel._parameterNode.inputVolume = add_scan()
+    panel.ui.deviceComboBox.setCurrentIndex(1)
+    panel.ui.applyButton.click()
+    assert slicer_app.dialogs == []
+    (node,) = segmentations()
+    assert node.GetAttribute("RAREUNet.Model") == "hippocampus"
+    assert len(node.GetAttribute("RAREUNet.ModelSHA256")) == 64
+    loaded = panel.logic._loaded[1]
+    panel.ui.applyButton.click()
+    assert panel.logic._loaded[1] is loaded
+
+
+def test_model_of_two_channels(panel, slicer_app):
+    names = [panel.ui.modelComboBox.itemData(i) for i in range(panel.ui.modelComboBox.count)]
+    panel._parameterNode.inputVolume = add_scan(name="T1")
+    assert panel.ui.channel2Selector.isHidden()
+    panel.ui.modelComboBox.setCurrentIndex(names.index("pair"))
+    panel.ui.modelComboBox.activated.emit(names.index("pair"))
+    assert panel.ui.channel2Label.text == "T2:"
+    assert not panel.ui.channel2Selector.isHidden()
+    assert panel.ui.channel3Selector.isHidden()
+    assert panel.ui.applyButton.toolTip == "Choose the channel T2."
+    panel._parameterNode.channel2 = add_scan(name="T2")
+    panel._parameterNode.device = type(panel._parameterNode.device).CPU
+    panel.ui.applyButton.click()
+    assert slicer_app.dialogs == []
+    assert len(segmentations()) == 1
+
+
+def test_model_from_a_folder(panel, models):
+    panel._parameterNode.inputVolume = add_scan()
+    last = panel.ui.modelComboBox.count - 1
+    panel.ui.modelComboBox.setCurrentIndex(last)
+    panel.ui.modelComboBox.activated.emit(last)
+    assert not panel.ui.modelFolderEdit.isHidden()
+    assert panel.ui.applyButton.toolTip == "Choose a model."
+    panel.ui.modelFolderEdit.currentPath = str(models / "hippocampus")
+    assert panel.ui.applyButton.enabled
+    assert "Random weights" in panel.ui.modelLabel.text
+    panel.ui.modelFolderEdit.currentPath = str(models)
+    assert "no model" in panel.ui.modelLabel.text
+
+
+def test_packages_are_ensured_on_apply_only(panel, slicer_app):
+    import slicer.packaging
+
+    slicer.packaging.missing.add("nibabel")
+    slicer.packaging.set_torch_present(False)
+    panel._parameterNode.inputVolume = add_scan()
+    assert slicer.packaging.calls == []
+    panel.ui.applyButton.click()
+    assert [call.function for call in slicer.packaging.calls] == ["installTorch", "pip_ensure"]
+    assert slicer.packaging.calls[1].options["requester"] == "RAREUNet"
+    assert len(segmentations()) == 1
+
+
+def test_missing_pytorch_extension_says_what_to_do(panel, slicer_app, monkeypatch):
+    import importlib.util
+
+    import slicer.packaging
+
+    slicer.packaging.remove_pytorch_utils()
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "torch" else found(name, *a)
+    )
+    panel._parameterNode.inputVolume = add_scan()
+    panel.ui.applyButton.click()
+    (dialog,) = slicer_app.dialogs
+    assert "install the extension 'PyTorch'" in dialog.text
+    assert len(slicer_app.takeSlotExceptions()) == 1
+    assert segmentations() == []
+
+
+def test_declined_pytorch(panel, slicer_app):
+    import slicer.packaging
+
+    slicer.packaging.set_torch_present(False)
+    slicer_app.dialogAnswers.append(False)
+    panel._parameterNode.inputVolume = add_scan()
+    panel.ui.applyButton.click()
+    assert "PyTorch was not installed" in slicer_app.dialogs[-1].text
+    assert len(slicer_app.takeSlotExceptions()) == 1
+
+
+def test_closing_the_scene_empties_the_panel(panel):
+    import slicer
+
+    use_fake(panel)
+    panel._parameterNode.inputVolume = add_scan(scan_with_blobs())
+    panel.ui.applyButton.click()
+    slicer.mrmlScene.Clear(0)
+    assert panel._parameterNode.inputVolume is None
+    assert not panel.ui.applyButton.enabled
+    panel._parameterNode.inputVolume = add_scan(scan_with_blobs())
+    panel.ui.applyButton.click()
+    assert len(segmentations()) == 1
+
+
+def test_logic_takes_depths_as_numbers_or_text(panel):
+    predictor = use_fake(panel)
+    node = add_scan(scan_with_blobs())
+    for depth in ("auto", "2", 2, None):
+        panel.logic.process(node, entryDepth=depth)
+    assert [call.entry_depth for call in predictor.calls] == [None, 2, 2, None]
+    with pytest.raises(ValueError, match="choose 'auto'"):
+        panel.logic.process(node, entryDepth="deep")
+
+
+def test_self_test_runs(panel):
+    import slicer
+
+    slicer.selfTests["RAREUNetSegment"]()
+
+
+def test_sample_scans_are_offered(panel, monkeypatch):
+    from types import ModuleType, SimpleNamespace
+
+    from RAREUNetSegmentLib import samples
+
+    offered = []
+    module = ModuleType("SampleData")
+    module.SampleDataLogic = SimpleNamespace(
+        registerCustomSampleDataSource=lambda **source: offered.append(source)
+    )
+    monkeypatch.setitem(sys.modules, "SampleData", module)
+    samples.register_sample_scans()
+    assert [source["sampleName"] for source in offered] == list(samples.SAMPLE_SCANS)
+    assert all(Path(source["thumbnailFileName"]).is_file() for source in offered)
+
+
+def test_label_names_in_the_result_are_escaped():
+    from types import SimpleNamespace
+
+    from RAREUNetSegmentLib.summary import volumes_table
+
+    labels = make_labels(names=("<b>Front</b>", "Back"))
+    prediction = SimpleNamespace(
+        volumes_ml={"<b>Front</b>": 1.0, "Back": 0.0},
+        warnings=[],
+        model={"name": "m", "version": "1.0.0"},
+        describe=lambda: "done",
+    )
+    text = volumes_table(prediction, labels)
+    assert "&lt;b&gt;Front" in text
+    assert "not found" in text

@@ -1,0 +1,323 @@
+"""Nodes in, nodes out: where the segments lie, what they are called, and that nothing else is touched."""
+
+import itertools
+
+import numpy as np
+import pytest
+from segment_helpers import (
+    MODULE,
+    TERMINOLOGY,
+    FakePredictor,
+    add_scan,
+    add_transform,
+    make_labels,
+    oblique_matrix,
+    save_tiny_model,
+    scan_with_blobs,
+)
+
+
+@pytest.fixture
+def make_logic(slicer_app):
+    """Makes the module's logic with this predictor in place of the core's."""
+    import sys
+
+    import standin
+
+    module = standin.load_module(MODULE)
+
+    def make(predictor=None):
+        return sys.modules["RAREUNetSegment"].RAREUNetSegmentLogic(
+            lambda model, device: predictor or FakePredictor()
+        )
+
+    yield make
+    standin.unload_module(module)
+
+
+def segment_points(node, number):
+    """World coordinates (N, 3) of a segment's voxels, through the node's parent transforms."""
+    import slicer.util
+    import vtk
+    from vtk.util import numpy_support
+
+    segment = node.GetSegmentation().GetNthSegment(number)
+    layer = segment.GetRepresentation("Binary labelmap")
+    x, y, z = layer.GetDimensions()
+    values = numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars()).reshape(z, y, x)
+    matrix = vtk.vtkMatrix4x4()
+    layer.GetImageToWorldMatrix(matrix)
+    to_world = slicer.util.arrayFromVTKMatrix(matrix)
+    if node.GetParentTransformNode():
+        parent = vtk.vtkMatrix4x4()
+        node.GetParentTransformNode().GetMatrixTransformToWorld(parent)
+        to_world = slicer.util.arrayFromVTKMatrix(parent) @ to_world
+    kji = np.argwhere(values == segment.GetLabelValue())
+    start = np.array(layer.GetExtent()[::2])
+    return (kji[:, ::-1] + start) @ to_world[:3, :3].T + to_world[:3, 3]
+
+
+def expected_points(array, ijk_to_world):
+    kji = np.argwhere(array > 1000)
+    return kji[:, ::-1] @ ijk_to_world[:3, :3].T + ijk_to_world[:3, 3]
+
+
+LEFT_HANDED = np.array([[-1.0, 0, 0, 40], [0, 1.0, 0, 2], [0, 0, 2.0, 5], [0, 0, 0, 1]])
+SAGITTAL = np.array([[0, 0, 2.0, 1], [1.0, 0, 0, 2], [0, -1.0, 0, 3], [0, 0, 0, 1]])
+TURNED = np.array([[0, -1.0, 0, 7], [1.0, 0, 0, -3], [0, 0, 1.0, 11], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("matrix", [np.eye(4), LEFT_HANDED, SAGITTAL, oblique_matrix()])
+@pytest.mark.parametrize("parent", [None, TURNED])
+def test_segments_lie_where_the_voxels_are(make_logic, matrix, parent):
+    array = scan_with_blobs()
+    node = add_scan(array, matrix)
+    world = np.asarray(matrix, dtype=float)
+    if parent is not None:
+        node.SetAndObserveTransformNodeID(add_transform(parent).GetID())
+        world = parent @ world
+    predictor = FakePredictor()
+    result = make_logic(predictor).process(node)
+    np.testing.assert_allclose(predictor.calls[0].volume.ijk_to_ras, world, atol=1e-9)
+    np.testing.assert_allclose(segment_points(result, 0), expected_points(array, world), atol=1e-4)
+    assert result.GetParentTransformNode() is node.GetParentTransformNode()
+
+
+def test_array_in_the_scans_grid_is_the_label(make_logic):
+    import slicer.util
+
+    array = scan_with_blobs()
+    node = add_scan(array, oblique_matrix())
+    result = make_logic().process(node)
+    for segment_id, mask in zip(
+        result.GetSegmentation().GetSegmentIDs(), (array > 1000, array < -1000), strict=True
+    ):
+        read = slicer.util.arrayFromSegmentBinaryLabelmap(result, segment_id, node)
+        np.testing.assert_array_equal(read, mask)
+
+
+def test_nonlinear_transform_is_refused(make_logic):
+    import slicer
+
+    node = add_scan()
+    grid = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode", "warp")
+    node.SetAndObserveTransformNodeID(grid.GetID())
+    with pytest.raises(ValueError, match="warp.*Harden"):
+        make_logic().process(node)
+
+
+def test_names_colours_codes_and_provenance(make_logic):
+    import slicer
+
+    node = add_scan(scan_with_blobs())
+    result = make_logic().process(node)
+    segmentation = result.GetSegmentation()
+    assert [segmentation.GetNthSegment(i).GetName() for i in range(2)] == ["Front", "Back"]
+    np.testing.assert_allclose(segmentation.GetNthSegment(0).GetColor(), np.array([230, 96, 66]) / 255)
+    entry = slicer.vtkSlicerTerminologyEntry()
+    text = segmentation.GetNthSegment(0).GetTerminology()
+    assert slicer.modules.terminologies.logic().DeserializeTerminologyEntry(text, entry)
+    assert entry.GetTerminologyContextName() == "Segmentation category and type - DICOM master list"
+    for code, key in (
+        (entry.GetCategoryObject(), "category"),
+        (entry.GetTypeObject(), "type"),
+        (entry.GetTypeModifierObject(), "type_modifier"),
+    ):
+        found = [code.GetCodingSchemeDesignator(), code.GetCodeValue(), code.GetCodeMeaning()]
+        assert found == TERMINOLOGY[key]
+    assert result.GetAttribute("RAREUNet.Model") == "fake"
+    assert result.GetAttribute("RAREUNet.ModelSHA256") == "ab" * 32
+    assert result.GetAttribute("RAREUNet.Route").startswith("1.0 x 1.0 x 1.0 mm")
+
+
+def test_reference_geometry_is_the_scans(make_logic):
+    import slicer
+
+    node = add_scan(scan_with_blobs(), oblique_matrix())
+    result = make_logic().process(node)
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    assert result.GetNodeReference(role) is node
+
+
+def test_study_of_the_scan(make_logic):
+    import slicer
+
+    node = add_scan(scan_with_blobs())
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "patient")
+    study = hierarchy.CreateStudyItem(patient, "study")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), study)
+    result = make_logic().process(node)
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(result)) == study
+
+
+@pytest.mark.parametrize("values", [(5, 9), (1, 2), (300, 40000)])
+def test_any_label_values(make_logic, values):
+    from RAREUNetSegmentLib.segments import make_segments, segment_voxel_counts
+
+    array = scan_with_blobs()
+    node = add_scan(array)
+    if max(values) < 256:
+        result = make_logic(FakePredictor(make_labels(values))).process(node)
+        assert list(segment_voxel_counts(result).values()) == [120, 27]
+    label_map = np.where(array > 1000, values[0], np.where(array < -1000, values[1], 0)).astype(np.uint16)
+    segments = make_segments(label_map, make_labels(values), node, "model")
+    assert [segment.GetLabelValue() for segment in segments.values()] == [1, 2]
+
+
+def test_absent_structure_gives_an_empty_segment_and_a_message(make_logic):
+    from RAREUNetSegmentLib.segments import segment_voxel_counts
+
+    array = scan_with_blobs()
+    array[array < -1000] = 0
+    result = make_logic().process(add_scan(array))
+    assert list(segment_voxel_counts(result).values()) == [120, 0]
+    assert "Back was not found" in result.GetAttribute("RAREUNet.Warnings")
+
+
+def test_region_of_interest_limits_the_result(make_logic):
+    import slicer
+
+    from RAREUNetSegmentLib.segments import segment_voxel_counts
+
+    node = add_scan(scan_with_blobs())
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "region")
+    region.SetCenter(12, 11, 10)
+    region.SetSize(4.5, 8, 8)  # x from 9.75 to 14.25: the voxels 10 to 14 of 10 to 15
+    predictor = FakePredictor()
+    result = make_logic(predictor).process(node, regionOfInterest=region)
+    assert list(segment_voxel_counts(result).values()) == [4 * 5 * 5, 0]
+    region.SetAndObserveTransformNodeID(add_transform(TURNED, "turn").GetID())
+    from RAREUNetSegmentLib.scene import region_from_node
+
+    turned = region_from_node(region)
+    np.testing.assert_allclose(turned.center_ras, (TURNED @ [12, 11, 10, 1])[:3])
+    np.testing.assert_allclose(turned.axes, TURNED[:3, :3], atol=1e-12)
+    np.testing.assert_allclose(turned.size_mm, (4.5, 8, 8))
+
+
+def test_placed_region_is_of_training_size_at_the_crosshair(slicer_app):
+    import slicer
+
+    from RAREUNetSegmentLib.region import place_region
+
+    node = add_scan()
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    crosshair.SetCrosshairRAS(5, 6, 7)
+    region = place_region(node, (30.0, 20.0, 10.0))
+    assert (region.GetName(), tuple(region.GetSize())) == ("RAREUNet region", (10, 20, 30))
+    assert list(region.GetCenterWorld()) == [5, 6, 7]
+    crosshair.SetCrosshairRAS(500, 6, 7)
+    assert place_region(node, (30.0, 20.0, 10.0), region) is region
+    np.testing.assert_allclose(region.GetCenterWorld(), (13.5, 12.5, 11.5))
+    crosshair.SetCrosshairRAS(0, 0, 0)
+
+
+def test_existing_segmentation_keeps_the_users_segments(make_logic):
+    import slicer
+
+    node = add_scan(scan_with_blobs())
+    logic = make_logic()
+    result = logic.process(node)
+    result.GetSegmentation().AddEmptySegment("mine", "Mine")
+    again = logic.process(node, outputSegmentation=result)
+    assert again is result
+    assert sorted(result.GetSegmentation().GetSegmentIDs()) == ["RAREUNet_fake_5", "RAREUNet_fake_9", "mine"]
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+
+
+def test_existing_segmentation_survives_a_failure(make_logic):
+    from RAREUNetSegmentLib.segments import segment_voxel_counts
+
+    node = add_scan(scan_with_blobs())
+    result = make_logic().process(node)
+    before = segment_voxel_counts(result)
+    with pytest.raises(RuntimeError, match="broken"):
+        make_logic(FakePredictor(error=RuntimeError("broken"))).process(node, outputSegmentation=result)
+    assert segment_voxel_counts(result) == before
+
+
+def test_undo_brings_back_what_was_replaced(make_logic):
+    import slicer
+
+    from RAREUNetSegmentLib.segments import segment_voxel_counts
+
+    array = scan_with_blobs()
+    node = add_scan(array)
+    slicer.mrmlScene.SetUndoOn()
+    try:
+        result = make_logic().process(node)
+        before = segment_voxel_counts(result)
+        array[array > 1000] = 0
+        second = add_scan(array, name="second")
+        make_logic().process(second, outputSegmentation=result)
+        assert segment_voxel_counts(result) != before
+        slicer.mrmlScene.Undo()
+        assert segment_voxel_counts(result) == before
+    finally:
+        slicer.mrmlScene.SetUndoOff()
+        slicer.mrmlScene.ClearUndoStack()
+
+
+def test_existing_segmentation_under_another_transform_is_refused(make_logic):
+    import slicer
+
+    node = add_scan(scan_with_blobs())
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
+    other.GetSegmentation().AddEmptySegment("mine", "Mine")
+    other.SetAndObserveTransformNodeID(add_transform(TURNED).GetID())
+    with pytest.raises(ValueError, match="another transform"):
+        make_logic().process(node, outputSegmentation=other)
+    assert list(other.GetSegmentation().GetSegmentIDs()) == ["mine"]
+
+
+def test_channels_become_one_volume(make_logic):
+    from RAREUNetSegmentLib.scene import volume_from_nodes
+
+    first, second = add_scan(scan_with_blobs(), name="T1"), add_scan(scan_with_blobs() * 2, name="T2")
+    volume = volume_from_nodes([first, second])
+    assert volume.voxels.shape == (2, 24, 26, 28)
+    np.testing.assert_array_equal(volume.voxels[1], volume.voxels[0] * 2)
+    with pytest.raises(ValueError, match="no scan"):
+        volume_from_nodes(None)
+
+
+def test_every_orientation_gives_the_same_segments(slicer_app, tmp_path):
+    """48 axis orders and directions of one scan, through nodes and a network of random weights."""
+    import sys
+
+    import slicer.util
+
+    import standin
+
+    model = str(save_tiny_model(tmp_path).folder)
+    standin.load_module(MODULE)
+    logic = sys.modules["RAREUNetSegment"].RAREUNetSegmentLogic()
+    array = np.random.default_rng(0).normal(100, 20, (12, 14, 16)).astype(np.float32)
+    array = np.kron(array, np.ones((2, 2, 2), np.float32))
+    world = np.diag([1.0, 1.1, 2.0, 1.0])
+    expected = None
+    for order in itertools.permutations(range(3)):
+        for flips in itertools.product((1, -1), repeat=3):
+            view = tuple(slice(None, None, flip) for flip in flips)
+            node = add_scan(array.transpose(order)[view], turned_matrix(world, array.shape, order, flips))
+            result = logic.process(node, model=model, device="cpu", force=True)
+            found = np.zeros(array.shape, np.uint8)
+            for number, segment_id in enumerate(result.GetSegmentation().GetSegmentIDs(), start=1):
+                mask = slicer.util.arrayFromSegmentBinaryLabelmap(result, segment_id, node) > 0
+                found[mask[view].transpose(np.argsort(order))] = number
+            expected = found if expected is None else expected
+            assert len(np.unique(expected)) == 3
+            assert np.mean(found == expected) >= 0.999
+            for made in (result, node):
+                slicer.mrmlScene.RemoveNode(made)
+
+
+def turned_matrix(world, shape, order, flips):
+    """World matrix of array.transpose(order)[flips] where `world` is the array's own."""
+    change = np.zeros((4, 4))
+    change[3, 3] = 1
+    for axis, (source, flip) in enumerate(zip(order, flips, strict=True)):
+        change[2 - source, 2 - axis] = flip
+        change[2 - source, 3] = shape[source] - 1 if flip < 0 else 0
+    return world @ change
