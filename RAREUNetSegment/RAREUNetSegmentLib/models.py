@@ -9,7 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from rareunet.bundle import DESCRIPTION_FILE, find_bundle, packaged_models
+from rareunet.bundle import find_bundle, packaged_models
+from rareunet.bundle_format import DESCRIPTION_FILE
 from rareunet.errors import BundleError
 
 Triple = tuple[float, float, float]
@@ -49,7 +50,7 @@ def read_facts(name_or_path: str) -> ModelFacts:
             title=content["title"],
             description=content["description"],
             version=content["version"],
-            deepest=int(content["architecture"]["gateways"]),
+            deepest=max(int(depth) for depth in content["depths"]),
             channel_names=tuple(channel["name"] for channel in content["channels"]),
             label_names=tuple(label["name"] for label in content["labels"]),
             reference_spacing_mm=_triple(content["reference_spacing_mm"]),

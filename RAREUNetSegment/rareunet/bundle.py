@@ -6,17 +6,24 @@ hashes before any of it is used.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rareunet.architecture import Architecture
+from rareunet.bundle_format import (
+    DESCRIPTION_FILE,
+    HASHES_FILE,
+    WEIGHTS_FILE,
+    check_schema,
+    hash_file,
+    verify,
+    write_hashes,
+)
 from rareunet.errors import BundleError
 from rareunet.preprocessing import IntensityRule
 
@@ -25,7 +32,6 @@ if TYPE_CHECKING:
 
     from rareunet.network import RAREUNet
 
-DESCRIPTION_FILE, WEIGHTS_FILE, HASHES_FILE = "bundle.json", "weights.safetensors", "SHA256SUMS"
 PACKAGED_MODELS = Path(__file__).parent / "models"
 DEFAULT_MODEL = "hippocampus"
 
@@ -49,7 +55,8 @@ class Label:
 class Bundle:
     """What bundle.json says, see bundle.schema.json; triples are in the order (S, A, R).
 
-    `folder` is where it was loaded from; None for one that has not been saved.
+    `depths` are the entry depths that were trained; none given means all that the architecture has. `folder` is
+    where it was loaded from; None for one that has not been saved.
     """
 
     name: str
@@ -65,7 +72,12 @@ class Bundle:
     field_of_view_mm: dict[str, Triple]
     training: dict[str, Any] = field(default_factory=dict)
     resolution_card: tuple[dict[str, Any], ...] = ()
+    depths: tuple[int, ...] = ()
     folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.depths:
+            object.__setattr__(self, "depths", tuple(range(int(self.architecture["gateways"]) + 1)))
 
     @property
     def stages(self) -> int:
@@ -73,13 +85,13 @@ class Bundle:
 
     @property
     def deepest(self) -> int:
-        """Deepest entry depth."""
-        return int(self.architecture["gateways"])
+        """Deepest entry depth that was trained."""
+        return self.depths[-1]
 
     @property
     def sha256(self) -> str:
         """Hash of the weights, which names this model in reports."""
-        return _hash_file(self._file(WEIGHTS_FILE))
+        return hash_file(self._file(WEIGHTS_FILE))
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Bundle:
@@ -105,10 +117,8 @@ class Bundle:
         content["field_of_view_mm"] = {
             key: tuple(value) for key, value in content["field_of_view_mm"].items()
         }
-        content["channels"], content["resolution_card"] = (
-            tuple(content["channels"]),
-            tuple(content["resolution_card"]),
-        )
+        for name in ("channels", "resolution_card", "depths"):
+            content[name] = tuple(content[name])
         return cls(**content, folder=folder)
 
     def to_json(self) -> dict[str, Any]:
@@ -144,7 +154,7 @@ class Bundle:
             (staging / WEIGHTS_FILE).chmod(0o644)  # it is written for its owner alone
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             (staging / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
-            _write_hashes(staging)
+            write_hashes(staging)
             staging.chmod(0o755)
             _replace_folder(staging, folder)
         finally:
@@ -189,83 +199,6 @@ def find_bundle(name_or_path: str | Path) -> Path:
     )
 
 
-def verify(folder: Path) -> dict[str, str]:
-    """Holds both files against SHA256SUMS and the description against the schema; returns the hashes by file.
-
-    Raises:
-        BundleError: a file is missing, changed or not of the schema.
-    """
-    try:
-        lines = (folder / HASHES_FILE).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        raise BundleError(f"{folder}: {HASHES_FILE} is missing. Install the model again.") from None
-    expected = {
-        parts[1].lstrip("*"): parts[0] for parts in (line.split() for line in lines) if len(parts) == 2
-    }
-    for name in (DESCRIPTION_FILE, WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise BundleError(f"{folder}: {name} is missing. Install the model again.")
-        if expected.get(name) != _hash_file(folder / name):
-            raise BundleError(
-                f"{folder}: {name} does not match its SHA-256: it is damaged or was changed. Install the model again."
-            )
-    try:
-        description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BundleError(f"{folder}: {DESCRIPTION_FILE} is not JSON: {error}") from None
-    check_schema(description, folder)
-    return expected
-
-
-def check_schema(description: Any, origin: Path) -> None:
-    """Raises BundleError where a description is not of the schema or contradicts itself."""
-    import fastjsonschema
-
-    try:
-        _validator()(description)
-    except fastjsonschema.JsonSchemaValueException as error:
-        raise BundleError(
-            f"{origin}: bundle.json is not a model description of format 1: {error.message}."
-        ) from None
-    architecture = description["architecture"]
-    if architecture["in_channels"] != len(description["channels"]):
-        raise BundleError(
-            f"{origin}: {architecture['in_channels']} input channels but names for {len(description['channels'])}."
-        )
-    try:
-        Architecture(**architecture)
-        IntensityRule(**description["intensity"])
-    except ValueError as error:
-        raise BundleError(f"{origin}: {error}") from None
-    values = [label["value"] for label in description["labels"]]
-    if architecture["classes"] != len(values) + 1 or len(set(values)) != len(values):
-        raise BundleError(
-            f"{origin}: {architecture['classes']} classes (background included) but labels {values}:"
-            " one label of its own number is needed for each foreground class."
-        )
-
-
-@lru_cache(maxsize=1)
-def _validator() -> Any:
-    import fastjsonschema
-
-    schema = json.loads((Path(__file__).parent / "bundle.schema.json").read_text(encoding="utf-8"))
-    return fastjsonschema.compile(schema)
-
-
-def _hash_file(path: Path) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _write_hashes(folder: Path) -> None:
-    lines = [f"{_hash_file(folder / name)}  {name}\n" for name in (DESCRIPTION_FILE, WEIGHTS_FILE)]
-    (folder / HASHES_FILE).write_text("".join(lines), encoding="utf-8")
-
-
 def _check_replaceable(folder: Path) -> None:
     """Saving replaces the whole folder: refuses one that holds anything but a bundle."""
     if folder.exists() and not folder.is_dir():
@@ -289,6 +222,3 @@ def _replace_folder(new: Path, target: Path) -> None:
             os.replace(old, target)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-__all__ = ["Bundle", "Label", "find_bundle", "packaged_models", "verify"]

@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from rareunet.bundle import WEIGHTS_FILE, Bundle, find_bundle, packaged_models, verify
+from rareunet.bundle import Bundle, find_bundle, packaged_models
+from rareunet.bundle_format import WEIGHTS_FILE, verify
 
 
 def add_verify_arguments(parser: argparse.ArgumentParser) -> None:

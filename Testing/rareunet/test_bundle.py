@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from rareunet import bundle as bundle_module
-from rareunet.bundle import Bundle, find_bundle, packaged_models, verify
+from rareunet.bundle import Bundle, find_bundle, packaged_models
+from rareunet.bundle_format import verify, write_hashes
 from rareunet.errors import BundleError
 from rareunet.network import Architecture, RAREUNet
 
@@ -19,7 +20,7 @@ def rewrite(bundle: Bundle, **changes: object) -> None:
     """Changes bundle.json and its hash, as someone would who knows the format."""
     path = bundle.folder / "bundle.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-    bundle_module._write_hashes(bundle.folder)
+    write_hashes(bundle.folder)
 
 
 def test_comes_back_as_it_was_saved(tiny_bundle):
@@ -74,6 +75,9 @@ def test_missing_file_is_named(tiny_bundle, name):
         ({"version": "first"}, "version"),
         ({"reference_spacing_mm": [1, 0, 1]}, "reference_spacing_mm"),
         ({"channels": []}, "channels"),
+        ({"depths": [0, 2]}, "entry depths"),
+        ({"depths": [0, 1, 2, 3, 4]}, "entry depths"),
+        ({"intensity": {"lower_percentile": 60, "upper_percentile": 40}}, "percentiles"),
         ({"channels": [{"name": "a"}, {"name": "b"}]}, "1 input channels but names for 2"),
         ({"labels": [{"value": 1, "name": "one", "color": [0, 0, 0]}]}, "3 classes"),
         (
@@ -88,9 +92,20 @@ def test_wrong_description_is_refused(tiny_bundle, changes, message):
         verify(tiny_bundle.folder)
 
 
+def test_depth_that_was_not_trained_is_not_entered(tiny_bundle):
+    rewrite(tiny_bundle, depths=[0, 1])
+    assert Bundle.load(tiny_bundle.folder).deepest == 1
+
+
+def test_gateways_need_as_many_stages(tiny_bundle):
+    rewrite(tiny_bundle, architecture={**tiny_bundle.architecture, "gateways": tiny_bundle.stages})
+    with pytest.raises(BundleError, match="gateways need more than"):
+        verify(tiny_bundle.folder)
+
+
 def test_not_json_is_refused(tiny_bundle):
     (tiny_bundle.folder / "bundle.json").write_text("{")
-    bundle_module._write_hashes(tiny_bundle.folder)
+    write_hashes(tiny_bundle.folder)
     with pytest.raises(BundleError, match="not JSON"):
         verify(tiny_bundle.folder)
 
