@@ -15,7 +15,7 @@ nox.options.reuse_existing_virtualenvs = True
 HERE = Path(__file__).parent
 CONSTRAINTS = ("-c", "constraints.txt")
 STANDIN_PACKAGES = ("slicer-core", "PySide6-Essentials", "packaging")
-TEST_PACKAGES = (*STANDIN_PACKAGES, "pytest", "pyyaml")
+TEST_PACKAGES = (*STANDIN_PACKAGES, "pytest")
 SYSTEM_PACKAGES = ("libegl1", "libgl1", "libosmesa6", "libxkbcommon0", "libdbus-1-3", "fonts-dejavu-core")
 
 
@@ -54,7 +54,7 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Runs the test suite; arguments after -- go to pytest."""
     install_system_packages(session)
-    install_project(session, "train", "import")
+    install_project(session, "train")
     session.install(*TEST_PACKAGES, *CONSTRAINTS)
     environment = {"QT_QPA_PLATFORM": "offscreen", "OMP_NUM_THREADS": "2"}
     session.run("pytest", *session.posargs, env=environment)
@@ -79,6 +79,6 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Checks types of the plain Python packages."""
-    install_project(session, "train", "import")
+    install_project(session, "train")
     session.install("mypy>=1.13", *CONSTRAINTS)
     session.run("mypy")

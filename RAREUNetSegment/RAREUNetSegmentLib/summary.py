@@ -21,7 +21,8 @@ def volumes_table(prediction: Any, labels: Sequence[Any]) -> str:
     )
     warnings = "".join(f"<p>⚠ {_text(sentence)}</p>" for sentence in prediction.warnings)
     model = prediction.model
-    done = f"{_text(prediction.describe())}<br>Model {html.escape(model['name'])} {html.escape(model['version'])}."
+    what = _text(prediction.describe()).replace(" s.", "&nbsp;s.")  # the unit stays beside its number
+    done = f"{what}<br>Model {html.escape(model['name'])} {html.escape(model['version'])}."
     return f"{table}{warnings}<p>{done}</p>"
 
 

@@ -25,7 +25,7 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", required=True, type=Path, metavar="config.yaml", help="the configuration saved beside it"
     )
     parser.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder of the model to write"
+        "--output", type=Path, metavar="DIR", help="folder of the model to write; its name if not given"
     )
     parser.add_argument("--name", help="name of the model; from the data set's name if not given")
     parser.add_argument("--labels", metavar='"name,name"', help="names of the foreground classes 1, 2, ...")

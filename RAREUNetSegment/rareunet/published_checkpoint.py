@@ -32,7 +32,7 @@ LISTED = 8  # names in one message
 def import_checkpoint(
     checkpoint: str | Path,
     config: str | Path,
-    output: str | Path,
+    output: str | Path | None = None,
     *,
     name: str | None = None,
     labels: Sequence[str] | None = None,
@@ -42,7 +42,7 @@ def import_checkpoint(
     Args:
         checkpoint: .pth file; a training checkpoint or a bare state dict.
         config: the config.yaml that the published code saves beside it.
-        output: the bundle's folder.
+        output: the bundle's folder; one of the bundle's name in the working folder if not given.
         name: name of the bundle; from the data set's name if not given.
         labels: names of the foreground classes; "Label 1", ... if not given.
 
@@ -57,7 +57,7 @@ def import_checkpoint(
     network = RAREUNet(architecture)
     network.load_state_dict(convert(state_dict_of(content), network))
     bundle = _describe(settings, architecture, name, labels, _provenance(content, Path(checkpoint), settings))
-    return bundle.save(output, network, half=False)
+    return bundle.save(bundle.name if output is None else output, network, half=False)
 
 
 def read_config(path: Path) -> dict[str, dict[str, Any]]:

@@ -338,3 +338,11 @@ def test_the_published_classes_themselves(files, baseline, monkeypatch):
         difference = largest_difference(bundle, original, entry)
         print(f"{names[1]} entry {entry}: largest difference {difference:.2e}")
         assert difference < 1e-4
+
+
+def test_without_an_output_the_bundle_takes_its_own_name(files, tmp_path, monkeypatch):
+    checkpoint, settings, _ = files(published_weights())
+    monkeypatch.chdir(tmp_path)
+    bundle = import_checkpoint(checkpoint, settings)
+    assert bundle.folder == Path(bundle.name)
+    assert Bundle.load(tmp_path / bundle.name).name == bundle.name
