@@ -164,7 +164,7 @@ def test_apply_with_a_fake_predictor(panel, slicer_app):
     text = panel.ui.resultLabel.text
     assert "0.12" in text
     assert "Front" in text
-    assert "Done on cpu in 1.5 s" in text
+    assert "Done on cpu in 1.5&nbsp;s" in text
     assert panel.ui.show3DButton.segmentationNode() is node
     assert panel.ui.applyButton.enabled
 

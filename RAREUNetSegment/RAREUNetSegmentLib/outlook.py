@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from slicer.i18n import tr as _
 
-from rareunet.bundle import FIELD_OF_VIEW_LIMIT
+from rareunet.bundle import FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT
 from rareunet.geometry import RegionOfInterest, box_of_region
 from rareunet.routing import route_for
 from RAREUNetSegmentLib.choices import depth_number
@@ -119,12 +119,14 @@ def outlook_for(
     route = route_for((s, a, r), facts.reference_spacing_mm, facts.deepest, entry_depth)
     extent = [sizes[axis] * mm for axis, mm in zip(axes, (s, a, r), strict=True)]
     obstacle, warnings = "", list(route.warnings)
-    if any(e > FIELD_OF_VIEW_LIMIT * m for e, m in zip(extent, facts.largest_extent_mm, strict=True)):
-        seen = f"The field of view is {_size(extent)} mm, the model knows up to {_size(facts.largest_extent_mm)} mm"
-        if force:
-            warnings.append(f"{seen}: expect false findings.")
-        else:
-            obstacle = f"{seen}: place a region of interest around the structure."
+    excess = max(e / m for e, m in zip(extent, facts.largest_extent_mm, strict=True))
+    seen = (
+        f"The field of view is {_size(extent)} mm, the model knows up to {_size(facts.largest_extent_mm)} mm"
+    )
+    if excess > FIELD_OF_VIEW_LIMIT and not force:
+        obstacle = f"{seen}: place a region of interest around the structure."
+    elif excess > FIELD_OF_VIEW_DOUBT:
+        warnings.append(f"{seen}: expect false findings, or make the region of interest smaller.")
     return Outlook(
         route.describe(), expected_accuracy(facts.resolution_card, (s, a, r)), tuple(warnings), obstacle
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rareunet.bundle import DEFAULT_MODEL, FIELD_OF_VIEW_LIMIT, Bundle
+from rareunet.bundle import DEFAULT_MODEL, FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT, Bundle
 from rareunet.device import choose_device
 from rareunet.errors import FieldOfViewError
 from rareunet.geometry import RegionOfInterest, Reorientation, box_of_region
@@ -171,16 +171,16 @@ def check_volume(volume: Volume, bundle: Bundle, region: RegionOfInterest | None
         extent = [(b.stop - b.start) * s for b, s in zip(box, volume.spacing_mm, strict=True)]
     seen = Reorientation.to_ras(volume.ijk_to_ras).reorder(extent)
     largest, smallest = bundle.field_of_view_mm["largest"], bundle.field_of_view_mm["smallest"]
-    if any(s > FIELD_OF_VIEW_LIMIT * m for s, m in zip(seen, largest, strict=True)):
-        message = (
-            f"{volume.name} shows {_extent(seen)} mm, the model {bundle.name} knows crops of up to"
-            f" {_extent(largest)} mm (R x A x S)"
-        )
-        if not force:
-            raise FieldOfViewError(
-                f"{message}: place a region of interest of about that size around the structure."
-            )
-        return [f"{message}: expect false findings."]
+    excess = max(s / m for s, m in zip(seen, largest, strict=True))
+    message = (
+        f"{volume.name} shows {_extent(seen)} mm, the model {bundle.name} knows crops of up to"
+        f" {_extent(largest)} mm (R x A x S)"
+    )
+    advice = "place a region of interest of about that size around the structure."
+    if excess > FIELD_OF_VIEW_LIMIT and not force:
+        raise FieldOfViewError(f"{message}: {advice}")
+    if excess > FIELD_OF_VIEW_DOUBT:
+        return [f"{message}: expect false findings, or {advice}"]
     if any(s < 0.6 * m for s, m in zip(seen, smallest, strict=True)):
         return [
             f"{volume.name} shows only {_extent(seen)} mm, less than the {_extent(smallest)} mm (R x A x S) that the"

@@ -125,6 +125,13 @@ def test_far_too_large_scan_needs_a_region_or_force(predictor, make_scan):
     assert not any("false findings" in w for w in predictor.predict(volume, region).warnings)
 
 
+def test_somewhat_too_large_scan_is_segmented_with_a_warning(predictor, make_scan):
+    largest = max(predictor.bundle.field_of_view_mm["largest"])
+    inside, beyond = (make_scan((round(factor * largest), 20, 20)) for factor in (1.2, 1.5))
+    assert not any("false findings" in w for w in predictor.predict(inside).warnings)
+    assert any("region of interest of about that size" in w for w in predictor.predict(beyond).warnings)
+
+
 def test_small_field_of_view_is_warned_of(predictor, make_scan):
     assert any("may be cut off" in w for w in predictor.predict(make_scan((8, 21, 19))).warnings)
 
