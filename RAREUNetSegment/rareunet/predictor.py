@@ -110,19 +110,11 @@ class Predictor:
             FieldOfViewError: the scan needs a region of interest.
         """
         clock, bundle = _Clock(), self.bundle
-        warnings = list(volume.notes) + check_volume(volume, bundle, region, force)
+        warnings = [*volume.notes, *check_volume(volume, bundle, region, force)]
         progress("prepare", 0.0)
         with clock.step("prepare"):
-            image, grid = to_network_grid(
-                volume,
-                bundle.reference_spacing_mm,
-                bundle.stages,
-                bundle.deepest,
-                bundle.intensity,
-                region,
-                entry_depth,
-            )
-        warnings += grid.route.warnings
+            model_facts = (bundle.reference_spacing_mm, bundle.stages, bundle.deepest, bundle.intensity)
+            image, grid = to_network_grid(volume, *model_facts, region, entry_depth)
         progress("network", 0.1)
         with clock.step("network"):
             logits = self._logits(image, grid)
@@ -134,21 +126,15 @@ class Predictor:
                     "the scan is constant: the result is empty. Check that the right scan was chosen."
                 )
                 scores[1:] = scores.min() - 1
-            values = np.array([0, *(label.value for label in bundle.labels)])
-            values = values.astype(np.min_scalar_type(values.max()))
-            label_map = to_input_grid(values[scores.argmax(axis=0)], grid)
+            label_map = _label_map(scores, grid, bundle)
             probabilities = _probabilities(scores, grid) if with_probabilities else None
-        voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
-        volumes = {
-            label.name: float(np.count_nonzero(label_map == label.value)) * voxel_ml
-            for label in bundle.labels
-        }
+            volumes = _volumes_ml(label_map, volume, bundle)
+        warnings += grid.route.warnings
         warnings += [f"{name} was not found in this scan." for name, ml in volumes.items() if ml == 0]
         progress("finish", 1.0)
         model = {"name": bundle.name, "version": bundle.version, "sha256": self._sha256}
-        return Prediction(
-            label_map, grid.route, str(self.device), clock.seconds, volumes, warnings, model, probabilities
-        )
+        seconds, device = clock.seconds, str(self.device)
+        return Prediction(label_map, grid.route, device, seconds, volumes, warnings, model, probabilities)
 
     @torch.inference_mode()
     def _logits(self, image: np.ndarray, grid: NetworkGrid) -> np.ndarray:
@@ -187,6 +173,18 @@ def check_volume(volume: Volume, bundle: Bundle, region: RegionOfInterest | None
             f" model {bundle.name} was trained on: the structure may be cut off."
         ]
     return []
+
+
+def _label_map(scores: np.ndarray, grid: NetworkGrid, bundle: Bundle) -> np.ndarray:
+    """Scores (K, Z, Y, X) of the used part -> the labels' own values (Z, Y, X) on the scan's grid."""
+    values = np.array([0, *(label.value for label in bundle.labels)])
+    return to_input_grid(values.astype(np.min_scalar_type(values.max()))[scores.argmax(axis=0)], grid)
+
+
+def _volumes_ml(label_map: np.ndarray, volume: Volume, bundle: Bundle) -> dict[str, float]:
+    """Volume of each structure by name, ml."""
+    voxel_ml = abs(float(np.linalg.det(volume.ijk_to_ras[:3, :3]))) / 1000
+    return {label.name: np.count_nonzero(label_map == label.value) * voxel_ml for label in bundle.labels}
 
 
 def _probabilities(scores: np.ndarray, grid: NetworkGrid) -> np.ndarray:
