@@ -31,13 +31,24 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--config", type=Path, required=True, help="the configuration it was trained with")
     evaluate.add_argument("--output", type=Path, help="folder for scores.csv")
     for command in (fit, evaluate):
-        command.add_argument("overrides", nargs="*", help=OVERRIDES)
+        command.epilog = f"Any setting of the configuration is overridden by {OVERRIDES}."
     return parser
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments, with the overrides as a list wherever they stand (argparse mixes up two kinds of positionals)."""
+    parser = build_parser()
+    arguments, overrides = parser.parse_known_args(argv)
+    for word in overrides:
+        if word.startswith("-") or "=" not in word:
+            parser.error(f"unrecognized argument {word!r}: settings are written as {OVERRIDES}")
+    arguments.overrides = overrides
+    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a sub-command; returns the exit code: 0 done, 1 failed, 2 wrong usage."""
-    arguments = build_parser().parse_args(argv)
+    arguments = parse(argv)
     try:
         _run(arguments)
     except (ValueError, OSError, RuntimeError) as error:

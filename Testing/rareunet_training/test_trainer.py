@@ -11,6 +11,7 @@ import torch
 from rareunet import Predictor, Volume, read_volume
 from rareunet.preprocessing import IntensityRule
 from rareunet.volume_files import write_label_map, write_volume
+from rareunet_training.__main__ import main, parse
 from rareunet_training.cases import find_cases, make_folds
 from rareunet_training.checkpoint import load_checkpoint, save_checkpoint
 from rareunet_training.configuration import read_config
@@ -223,3 +224,28 @@ def test_random_factors_reach_every_axis_and_never_refine():
     factors = np.array([random_factors(random) for _ in range(300)])
     assert factors.min() >= 1
     assert (factors.max(axis=0) > 5).all()
+
+
+def test_overrides_may_stand_anywhere_and_other_words_are_wrong_usage(capsys):
+    words = [
+        "evaluate",
+        "hippocampus",
+        "--config",
+        "c.toml",
+        "data.folder=x",
+        "--output",
+        "out",
+        "fit.seed=1",
+    ]
+    assert parse(words).overrides == ["data.folder=x", "fit.seed=1"]
+    for wrong in ("--epochs=3", "epochs"):
+        with pytest.raises(SystemExit) as raised:
+            parse([*words, wrong])
+        assert raised.value.code == 2
+        assert "section.name=value" in capsys.readouterr().err
+
+
+def test_evaluate_from_the_command_line(config_file, tmp_path, capsys):
+    folder = fit(read_config(config_file, ["fit.epochs=1"]), tmp_path / "run")
+    assert main(["evaluate", str(folder), "--config", str(config_file), "fit.seed=0"]) == 0
+    assert "isotropic 2 mm" in capsys.readouterr().out
