@@ -37,7 +37,7 @@ DEFAULT_MODEL = "hippocampus"
 
 # Beyond this multiple of the largest field of view in training a scan is refused: it is another kind of scan.
 FIELD_OF_VIEW_LIMIT = 2.0
-# Beyond this one a warning is due: on a whole head, regions of 1.5 times the size gave twice the structure's volume.
+# Beyond this one a warning is due: on a whole head, larger regions brought false findings beside the structure.
 FIELD_OF_VIEW_DOUBT = 1.25
 
 Triple = tuple[float, float, float]

@@ -174,3 +174,12 @@ def test_blocks_leave_their_input_alone():
     before = features.clone()
     block(features)
     assert torch.equal(features, before)
+
+
+def test_tiny_grids_are_trained_in_float32_on_the_cpu():
+    """PyTorch's bfloat16 weight gradient is unreliable there, see blocks.Convolution."""
+    convolution = Convolution(2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert convolution(torch.rand(1, 2, 2, 4, 2)).dtype == torch.float32
+        assert convolution(torch.rand(1, 2, 4, 4, 4)).dtype == torch.bfloat16
+        assert convolution.eval()(torch.rand(1, 2, 2, 4, 2)).dtype == torch.bfloat16
