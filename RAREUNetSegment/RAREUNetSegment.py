@@ -27,8 +27,11 @@ from slicer.util import VTKObservationMixin
 if str(Path(__file__).parent) not in sys.path:  # rareunet and RAREUNetSegmentLib lie beside this file
     sys.path.insert(0, str(Path(__file__).parent))
 
-from RAREUNetSegmentLib import dependencies, models, outlook, region, samples, scene, segments, summary
+from RAREUNetSegmentLib import dependencies, models, outlook, region, samples, scene, segments
 from RAREUNetSegmentLib.choices import Device, EntryDepth, depth_number
+from RAREUNetSegmentLib.worker_client import Request, shared_worker
+from RAREUNetSegmentLib.worker_panel import RunDisplay
+from RAREUNetSegmentLib.worker_run import Failed, Finished, InProcess, Run
 
 
 class RAREUNetSegment(ScriptedLoadableModule):
@@ -87,7 +90,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNodeGuiTag: Any = None
         self._followedNodes: list[Any] = []
         self._facts: models.ModelFacts | None = None
-        self._running = False
+        self._run: Run | None = None
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
@@ -100,8 +103,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.modelComboBox.addItem(title, name)
         self.ui.modelComboBox.addItem(_("From a folder..."), "")
         self.ui.modelFolderEdit.filters = ctk.ctkPathLineEdit.Dirs | ctk.ctkPathLineEdit.Readable
-        for widget in (self.ui.progressBar, self.ui.resultLabel, self.ui.show3DButton):
-            widget.visible = False
+        self.runDisplay = RunDisplay(self.ui)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -109,9 +111,11 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.modelFolderEdit.connect("currentPathChanged(QString)", self.onModelFolderChanged)
         self.ui.placeRegionButton.connect("clicked(bool)", self.onPlaceRegion)
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
+        self.ui.cancelButton.connect("clicked(bool)", self.onCancel)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
+        self._cancelRun()
         self.setParameterNode(None)
         self.removeObservers()
 
@@ -122,10 +126,8 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller: Any = None, event: Any = None) -> None:
+        self._cancelRun()
         self.setParameterNode(None)
-        for widget in (self.ui.resultLabel, self.ui.show3DButton):
-            widget.visible = False
-        self.ui.show3DButton.setSegmentationNode(None)
 
     def onSceneEndClose(self, caller: Any = None, event: Any = None) -> None:
         if self.parent.isEntered:
@@ -196,8 +198,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return vtk.vtkCommand.ModifiedEvent, node.TransformModifiedEvent, changed
 
     def _onGeometryChanged(self, caller: Any = None, event: Any = None) -> None:
-        if not self._running:
-            self._showOutlook()
+        self._showOutlook()
 
     def _forgetForeignOutput(self) -> None:
         """Another scan was chosen: its result must not replace that of the one before."""
@@ -231,28 +232,26 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The lines above Apply, and whether Apply can be pressed."""
         missing, text = outlook.describe_choice(self._parameterNode, self._facts)
         self.ui.outlookLabel.text = text
-        self.ui.applyButton.enabled = not missing and not self._running
+        if self._run is not None:
+            missing = _("A scan is being segmented: wait for it, or cancel it.")
+        self.ui.applyButton.enabled = not missing
         self.ui.applyButton.toolTip = missing or _("Segment the scan")
         self.ui.placeRegionButton.enabled = bool(
             self._parameterNode and self._parameterNode.inputVolume and self._facts
         )
 
     def onApply(self) -> None:
-        self._running = True
-        self.ui.applyButton.enabled = False
-        self.ui.resultLabel.visible = self.ui.show3DButton.visible = False
+        """Begins a run; it goes on while Slicer is used."""
+        self.ui.applyButton.enabled = False  # questions about packages may follow, with events going on
         try:
-            with slicer.util.tryWithErrorDisplay(_("The scan could not be segmented."), waitCursor=True):
-                self._segment()
+            with slicer.util.tryWithErrorDisplay(_("The scan could not be segmented.")):
+                self._startRun(self._parameterNode)
         finally:
-            self._running = False
-            self.ui.progressBar.visible = False
             self._showOutlook()
 
-    def _segment(self) -> None:
-        parameters = self._parameterNode
+    def _startRun(self, parameters: RAREUNetSegmentParameterNode) -> None:
         channels = [getattr(parameters, f"channel{n}") for n in range(2, len(self._facts.channel_names) + 1)]
-        node, prediction, labels = self.logic.segment(
+        run = self.logic.makeRun(
             [parameters.inputVolume, *channels],
             parameters.regionOfInterest,
             parameters.model,
@@ -260,27 +259,45 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             parameters.device.value,
             parameters.entryDepth.value,
             parameters.force,
-            progress=self.onProgress,
         )
-        parameters.outputSegmentation = node
-        self.ui.resultLabel.text = summary.volumes_table(prediction, labels)
-        self.ui.show3DButton.setSegmentationNode(node)
-        self.ui.resultLabel.visible = self.ui.show3DButton.visible = True
+        self._run = run
+        self.runDisplay.begin(run.request)
+        try:
+            run.start(self.runDisplay.progress, lambda done: self.onFinished(done, parameters), self.onFailed)
+        except Exception:
+            self._endRun()
+            self.runDisplay.clear()
+            raise
 
-    def onProgress(self, step: str, fraction: float) -> None:
-        self.ui.progressBar.visible = True
-        self.ui.progressBar.value = round(100 * fraction)
-        texts = {
-            "load": _("Loading the model"),
-            "prepare": _("Preparing the scan"),
-            "network": _("Segmenting"),
-        }
-        self.ui.progressBar.format = texts.get(step, _("Finishing"))
-        slicer.app.processEvents()
+    def onCancel(self) -> None:
+        if self._run is not None:
+            self._cancelRun()
+            self.runDisplay.show_message(_("Cancelled. The scene is as it was."))
+
+    def onFinished(self, finished: Finished, parameters: RAREUNetSegmentParameterNode) -> None:
+        self._endRun()
+        self.runDisplay.show_finished(finished)
+        untouched = parameters.outputSegmentation is None
+        if untouched and not segments.shows_another_scan(finished.node, parameters.inputVolume):
+            parameters.outputSegmentation = finished.node
+
+    def onFailed(self, failed: Failed) -> None:
+        self._endRun()
+        self.runDisplay.show_failed(failed)
+
+    def _cancelRun(self) -> None:
+        self.runDisplay.clear()
+        if self._run is not None:
+            self._run.cancel()
+            self._endRun()
+
+    def _endRun(self) -> None:
+        self._run = None
+        self._showOutlook()
 
 
 class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
-    """Segments without a panel; the loaded model is kept for the next scan.
+    """Segments without a panel, in the worker process that all of Slicer shares and that keeps the model loaded.
 
     In the Python console:
 
@@ -289,13 +306,12 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
         segmentationNode = logic.process(slicer.util.getNode("MRHead"), regionOfInterest=slicer.util.getNode("R"))
 
     Args:
-        predictorFactory: makes a predictor of (model, device); None makes the core's, installing what it needs.
+        predictorFactory: makes a predictor of (model, device), which then runs within Slicer; None takes the worker.
     """
 
     def __init__(self, predictorFactory: Callable[[str, str], Any] | None = None) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        self.predictorFactory = predictorFactory or self.loadPredictor
-        self._loaded: tuple[Any, Any] = (None, None)
+        self.predictorFactory = predictorFactory
 
     def getParameterNode(self) -> RAREUNetSegmentParameterNode:
         return RAREUNetSegmentParameterNode(super().getParameterNode())
@@ -310,7 +326,7 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
         entryDepth: str | int = "auto",
         force: bool = False,
     ) -> Any:
-        """Segments a scan.
+        """Segments a scan and returns when it is done; Slicer's windows stay alive meanwhile.
 
         Args:
             volumeNode: a scalar volume node, or a list of them for a model with several channels, in its order.
@@ -325,47 +341,31 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
             the segmentation node. Its attributes RAREUNet.* tell model, route, device and warnings.
 
         Raises:
-            ValueError: the scan, the region or the model can't be used; nothing in the scene was changed.
+            ValueError: the scan, the region, the model or the device can't be used, or another scan is being
+                segmented; nothing in the scene was changed.
+            SegmentationError: it failed otherwise, with the scene unchanged; its `report` says more.
         """
-        return self.segment(
-            volumeNode, regionOfInterest, model, outputSegmentation, device, entryDepth, force
-        )[0]
+        options = (model, outputSegmentation, device, entryDepth, force)
+        return self.makeRun(volumeNode, regionOfInterest, *options).wait().node
 
-    def segment(
+    def makeRun(
         self,
         volumeNode: Any,
-        regionOfInterest: Any = None,
-        model: str = "hippocampus",
-        outputSegmentation: Any = None,
-        device: str = "auto",
-        entryDepth: str | int = "auto",
-        force: bool = False,
-        progress: Callable[[str, float], None] = lambda step, fraction: None,
-    ) -> tuple[Any, Any, Any]:
-        """As process(); returns the node, the core's Prediction and the model's labels."""
+        regionOfInterest: Any,
+        model: str,
+        outputSegmentation: Any,
+        device: str,
+        entryDepth: str | int,
+        force: bool,
+    ) -> Run:
+        """A run that is still to be started; takes what process() takes. Packages that are missing are installed."""
         nodes = list(volumeNode) if isinstance(volumeNode, (list, tuple)) else [volumeNode]
-        volume = scene.volume_from_nodes(nodes)
-        box = scene.region_from_node(regionOfInterest)
-        depth = depth_number(entryDepth)
-        progress("load", 0.0)
-        predictor = self.predictorFactory(model, device)
-        prediction = predictor.predict(volume, box, depth, force=force, progress=progress)
-        labels = predictor.bundle.labels
-        node = segments.write_segmentation(prediction, labels, nodes[0], outputSegmentation)
-        return node, prediction, labels
-
-    def loadPredictor(self, model: str, device: str) -> Any:
-        """The core's predictor, installing packages first where some are missing; kept for the next call."""
+        volume, box = scene.volume_from_nodes(nodes), scene.region_from_node(regionOfInterest)
+        request = Request(volume, box, model, device, depth_number(entryDepth), force)
+        if self.predictorFactory:
+            return Run(InProcess(self.predictorFactory), nodes, request, outputSegmentation)
         dependencies.ensure_packages()
-        from rareunet.bundle import Bundle
-        from rareunet.predictor import Predictor
-
-        bundle = Bundle.load(model)
-        key = ((bundle.folder / "SHA256SUMS").read_text(encoding="utf-8"), device)
-        if self._loaded[0] != key:
-            self._loaded = (None, None)  # the old model's memory is free before the new one is loaded
-            self._loaded = (key, Predictor(bundle, device))
-        return self._loaded[1]
+        return Run(shared_worker(), nodes, request, outputSegmentation)
 
 
 class RAREUNetSegmentTest(ScriptedLoadableModuleTest):

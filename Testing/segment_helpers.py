@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +17,53 @@ TERMINOLOGY = {
     "type": ["SCT", "5366008", "Hippocampus"],
     "type_modifier": ["SCT", "255549009", "Anterior"],
 }
+
+
+# A worker whose predictor needs no torch and hence starts in a moment.
+LIGHT_WORKER = """
+import sys, time, types
+sys.path.insert(0, {folder!r})
+from segment_helpers import FakePredictor
+import rareunet.worker
+class Predictor(FakePredictor):
+    def __init__(self, bundle, device):
+        super().__init__()
+    def predict(self, volume, *arguments, progress, **options):
+        progress("network", 0.5)
+        {instead}
+        return FakePredictor.predict(self, volume, *arguments, **options)
+sys.modules["rareunet.predictor"] = types.SimpleNamespace(Predictor=Predictor)
+{before}
+rareunet.worker.main()
+"""
+
+
+def light_worker(instead="", before=""):
+    """Command of a worker that finds what FakePredictor finds.
+
+    Args:
+        instead: statements to run in predict() before it answers, separated by semicolons.
+        before: statements to run before the first message.
+    """
+    folder = str(Path(__file__).parent)
+    code = LIGHT_WORKER.format(folder=folder, instead=instead or "pass", before=before)
+    return sys.executable, ("-c", code)
+
+
+def wait_until(condition, seconds=60):
+    """Lets events happen until a condition holds, as Slicer's own loop does."""
+    import slicer
+
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        slicer.app.processEvents()
+        time.sleep(0.005)
+
+
+def finish_run(panel):
+    """Waits until the panel's run is over."""
+    wait_until(lambda: panel._run is None)
 
 
 def add_scan(array=None, ijk_to_ras=None, name="scan"):

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from segment_helpers import MODULE, FakePredictor, add_scan, make_labels, save_tiny_model, scan_with_blobs
+from segment_helpers import (
+    MODULE,
+    FakePredictor,
+    add_scan,
+    finish_run,
+    make_labels,
+    save_tiny_model,
+    scan_with_blobs,
+)
 
 OPEN_WITHOUT_PACKAGES = """
 import sys
@@ -189,25 +197,31 @@ def test_failure_is_shown_and_leaves_the_scene(panel, slicer_app):
     before = slicer.mrmlScene.GetNumberOfNodes()
     panel.ui.applyButton.click()
     assert ["choose another one" in dialog.text for dialog in slicer_app.dialogs] == [True]
-    assert (
-        len(slicer_app.takeSlotExceptions()) == 1
-    )  # tryWithErrorDisplay shows it and lets it go on to the console
     assert slicer.mrmlScene.GetNumberOfNodes() == before
     assert panel.ui.applyButton.enabled
-    assert not panel.ui.resultLabel.isVisibleTo(panel.parent)
+    assert panel.ui.resultLabel.text == "⚠ The scan is odd: choose another one."
+    assert not panel.ui.show3DButton.isVisibleTo(panel.parent)
 
 
 def test_apply_with_a_real_model_keeps_it_loaded(panel, slicer_app):
+    from RAREUNetSegmentLib.worker_client import shared_worker
+
     panel._parameterNode.inputVolume = add_scan()
     panel.ui.deviceComboBox.setCurrentIndex(1)
     panel.ui.applyButton.click()
+    finish_run(panel)
     assert slicer_app.dialogs == []
     (node,) = segmentations()
     assert node.GetAttribute("RAREUNet.Model") == "hippocampus"
     assert len(node.GetAttribute("RAREUNet.ModelSHA256")) == 64
-    loaded = panel.logic._loaded[1]
+    process = shared_worker().pid
+    steps = []
+    panel.runDisplay.progress = lambda step, fraction: steps.append(step)
     panel.ui.applyButton.click()
-    assert panel.logic._loaded[1] is loaded
+    finish_run(panel)
+    assert shared_worker().pid == process
+    assert "start" not in steps
+    assert len(segmentations()) == 1
 
 
 def test_model_of_two_channels(panel, slicer_app):
@@ -223,6 +237,7 @@ def test_model_of_two_channels(panel, slicer_app):
     panel._parameterNode.channel2 = add_scan(name="T2")
     panel._parameterNode.device = type(panel._parameterNode.device).CPU
     panel.ui.applyButton.click()
+    finish_run(panel)
     assert slicer_app.dialogs == []
     assert len(segmentations()) == 1
 
@@ -251,6 +266,7 @@ def test_packages_are_ensured_on_apply_only(panel, slicer_app):
     panel.ui.applyButton.click()
     assert [call.function for call in slicer.packaging.calls] == ["installTorch", "pip_ensure"]
     assert slicer.packaging.calls[1].options["requester"] == "RAREUNet"
+    finish_run(panel)
     assert len(segmentations()) == 1
 
 
@@ -268,7 +284,8 @@ def test_missing_pytorch_extension_says_what_to_do(panel, slicer_app, monkeypatc
     panel.ui.applyButton.click()
     (dialog,) = slicer_app.dialogs
     assert "install the extension 'PyTorch'" in dialog.text
-    assert len(slicer_app.takeSlotExceptions()) == 1
+    assert len(slicer_app.takeSlotExceptions()) == 1  # tryWithErrorDisplay lets it go on to the console
+    assert panel.ui.applyButton.enabled
     assert segmentations() == []
 
 

@@ -176,6 +176,8 @@ def take_panel_picture(scan: Path, picture: Path) -> None:
     panel = slicer.modules.rareunetsegment.widgetRepresentation()
     panel.enter()
     panel.self().ui.applyButton.click()
+    while panel.self()._run is not None:
+        slicer.app.processEvents()
     rendering.grab_widget(panel, picture)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import sys
@@ -15,7 +16,7 @@ os.environ.setdefault("QT_QPA_FONTDIR", "/usr/share/fonts/truetype/dejavu")
 import slicer
 import slicer.util
 import vtk
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Signal
 
 from standin import dialogs, module_logics, pythonqt
@@ -33,6 +34,7 @@ class Application(QtCore.QObject):
     """
 
     startupCompleted = Signal()
+    aboutToQuit = Signal()
     applicationName = mainApplicationName = "Slicer"
     applicationVersion = "5.12.3"
     majorVersion, minorVersion, revision = 5, 12, "stand-in"
@@ -98,6 +100,9 @@ class Application(QtCore.QObject):
     def restoreOverrideCursor(self) -> None:
         self._qt.restoreOverrideCursor()
 
+    def clipboard(self) -> QtGui.QClipboard:
+        return self._qt.clipboard()
+
     def topLevelWidgets(self) -> list[QtWidgets.QWidget]:
         return self._qt.topLevelWidgets()
 
@@ -151,6 +156,7 @@ def start(main_window: bool = True) -> Application:
     _install_widgets()
     scene, logic = _make_scene()
     _application = slicer.app = Application(scene, logic, qt_application)
+    atexit.register(_application.aboutToQuit.emit)  # QCoreApplication::exec emits it when its loop has ended
     if not main_window:
         _application._layout_manager = None
     logics = module_logics.install(scene, logic)
@@ -173,6 +179,7 @@ def _use_private_settings(qt_application: QtWidgets.QApplication) -> None:
 def _install_widgets() -> None:
     ctk_widgets = importlib.import_module("standin.ctk_widgets")  # needs the patched PySide6
     ctk_widgets.install()
+    importlib.import_module("standin.process").install(sys.modules["qt"])
     importlib.import_module("standin.range_widgets").install()
     importlib.import_module("standin.qmrml_widgets").install()
     importlib.import_module("standin.ui_loader").install()

@@ -48,8 +48,15 @@ class ctkColorPickerButton(QtWidgets.QPushButton):
     """A button that shows and picks a colour (ctkColorPickerButton.h)."""
 
     colorChanged = Signal(QtGui.QColor)
-    color = stored_property(QtGui.QColor, "color", QtGui.QColor(), None, "colorChanged")
-    displayColorName = stored_property(bool, "displayColorName", True)
+
+    def _update(self) -> None:
+        pixmap = QtGui.QPixmap(16, 16)
+        pixmap.fill(self.color)
+        self.setIcon(QtGui.QIcon(pixmap))
+        self.setText(self.color.name() if self.displayColorName else "")
+
+    color = stored_property(QtGui.QColor, "color", QtGui.QColor(), _update, "colorChanged")
+    displayColorName = stored_property(bool, "displayColorName", True, _update)
 
 
 @with_setters

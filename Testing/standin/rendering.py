@@ -70,7 +70,7 @@ class SliceView:
         camera = self.renderer.GetActiveCamera()
         camera.SetParallelScale(height / 2)
         camera.SetFocalPoint(width / 2, height / 2, 0)
-        _write_png(self.window, path)
+        write_png(self.window, path)
 
     def close(self) -> None:
         """Take the view out of the scene and the application again."""
@@ -114,7 +114,7 @@ def render_3d(path: str | Path, size: tuple[int, int] = (500, 400)) -> Path:
     view_node.SetBackgroundColor(0.75, 0.76, 0.9)
     view_node.SetBackgroundColor2(0.45, 0.48, 0.75)
     renderer.ResetCamera()
-    _write_png(window, path)
+    write_png(window, path)
     managers.SetMRMLDisplayableNode(None)
     slicer.app.applicationLogic().GetViewLogics().RemoveItem(logic)
     logic.SetMRMLScene(None)
@@ -174,7 +174,8 @@ def _make_window(size: tuple[int, int]) -> tuple[Any, Any]:
     return window, renderer
 
 
-def _write_png(window: Any, path: str | Path) -> None:
+def write_png(window: Any, path: str | Path) -> None:
+    """Write what a render window shows."""
     window.Render()
     grabber = vtk.vtkWindowToImageFilter()
     grabber.SetInput(window)

@@ -1,0 +1,276 @@
+"""The panel's side of the worker process: starts it, keeps it warm, gives it one scan at a time. Knows no scene."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import qt
+import slicer
+
+from rareunet import __version__, worker_failures
+from rareunet.bundle import find_bundle
+from rareunet.geometry import RegionOfInterest
+from rareunet.volume import Volume
+from rareunet.worker_folder import sweep
+from rareunet.worker_protocol import (
+    PROTOCOL_VERSION,
+    Answer,
+    Failure,
+    Hello,
+    Message,
+    Progress,
+    Segment,
+    Segmented,
+)
+from RAREUNetSegmentLib.worker_process import WorkerProcess, wait_for_ends, worker_command
+
+IDLE_MINUTES = 15
+VOXELS_FILE, LABEL_MAP_FILE = "voxels.npy", "label_map.npy"
+
+OnProgress = Callable[[str, float], None]
+OnAnswer = Callable[[Any, Any], None]
+OnFailure = Callable[[Failure], None]
+
+
+class BusyError(ValueError):
+    """One scan is being segmented already."""
+
+
+class State(enum.Enum):
+    STOPPED = "stopped"  # no process
+    STARTING = "starting"
+    READY = "ready"  # warm, waiting for a scan
+    RUNNING = "running"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What Predictor and its predict() take; see there."""
+
+    volume: Volume
+    region: RegionOfInterest | None
+    model: str
+    device: str
+    entry_depth: int | None
+    force: bool
+
+
+@dataclass(frozen=True)
+class _Job:
+    message: Segment
+    shape: tuple[int, int, int]
+    on_progress: OnProgress
+    on_answer: OnAnswer
+    on_failure: OnFailure
+
+
+class WorkerClient:
+    """A worker that is started by the first scan, stays warm, and is replaced when it died.
+
+    Args:
+        parent_folder: where private folders are made.
+        command: program and first arguments of the worker.
+        idle_minutes: how long it stays without work.
+    """
+
+    def __init__(
+        self,
+        parent_folder: str,
+        command: tuple[str, tuple[str, ...]] | None = None,
+        idle_minutes: float = IDLE_MINUTES,
+    ) -> None:
+        self._parent_folder = parent_folder
+        self._command = command or worker_command()
+        self._process: WorkerProcess | None = None
+        self._hello: Hello | None = None
+        self._job: _Job | None = None
+        self._job_number = 0
+        self._idle = qt.QTimer()
+        self._idle.setSingleShot(True)
+        self._idle.setInterval(round(idle_minutes * 60_000))
+        self._idle.connect("timeout()", self._stop)
+        sweep(parent_folder)
+
+    @property
+    def state(self) -> State:
+        if self._process is None:
+            return State.STOPPED
+        if self._hello is None:
+            return State.STARTING
+        return State.READY if self._job is None else State.RUNNING
+
+    @property
+    def busy(self) -> bool:
+        return self._job is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the worker's process once it has said hello."""
+        return self._hello.pid if self._hello else None
+
+    def segment(
+        self, request: Request, on_progress: OnProgress, on_answer: OnAnswer, on_failure: OnFailure
+    ) -> None:
+        """Segments a scan and returns at once; one of on_answer and on_failure is called, unless it is cancelled.
+
+        Args:
+            on_progress: takes a step's name ("start", "load", then those of predict) and the fraction done.
+            on_answer: takes the Answer and the model's labels.
+
+        Raises:
+            BusyError: another scan is being segmented.
+            BundleError: there is no such model.
+        """
+        if self.busy:
+            raise BusyError("another scan is being segmented: wait for it or cancel it, then try again.")
+        model = str(find_bundle(request.model).resolve())
+        if self._process is not None and self._process.has_ended():
+            self._stop()
+        self._idle.stop()
+        self._job_number += 1
+        is_new = self._process is None
+        try:
+            process = self._process or self._make_process()
+            np.save(process.folder / VOXELS_FILE, request.volume.voxels)
+        except OSError as error:
+            self._stop()
+            on_failure(worker_failures.from_exception(self._job_number, error))
+            return
+        message = _message(self._job_number, request, model)
+        self._job = _Job(message, request.volume.shape, on_progress, on_answer, on_failure)
+        if self._hello is not None:
+            process.send(message)
+            return
+        on_progress("start", 0.0)
+        if is_new:
+            process.start()
+
+    def cancel(self) -> None:
+        """Drops the scan at once, without a call back; a new worker warms up in the background."""
+        if self.busy:
+            self._stop()
+            with contextlib.suppress(OSError):  # the next segment() tells why no folder can be made
+                self._make_process().start()
+
+    def close(self) -> None:
+        """Ends the worker and waits until it is gone with all its files."""
+        self._stop()
+        wait_for_ends()
+
+    def wait(self, milliseconds: int) -> None:
+        """Waits for news of the worker, at most so long; for callers that must not return before the end."""
+        if self._process is not None:
+            self._process.wait(milliseconds)
+
+    def _make_process(self) -> WorkerProcess:
+        self._process = WorkerProcess(
+            self._parent_folder, self._command, self._receive, self._on_end, self._on_not_started
+        )
+        return self._process
+
+    def _stop(self) -> None:
+        process, self._process, self._hello, self._job = self._process, None, None, None
+        self._idle.stop()
+        if process is not None:
+            process.kill()
+
+    def _receive(self, message: Message) -> None:
+        if isinstance(message, Hello):
+            self._greet(message)
+        elif self._job is None or message.job != self._job.message.job:
+            return
+        elif isinstance(message, Progress):
+            self._job.on_progress(message.step, message.fraction)
+        elif isinstance(message, Segmented):
+            self._take_answer(message)
+        elif isinstance(message, Failure):
+            self._fail(message)
+
+    def _greet(self, hello: Hello) -> None:
+        if (hello.protocol, hello.version) != (PROTOCOL_VERSION, __version__):
+            self._fail(worker_failures.wrong_version(self._job_number, hello, __version__))
+            return
+        self._hello = hello
+        if self._job is not None:
+            self._process.send(self._job.message)
+        else:
+            self._idle.start()
+
+    def _take_answer(self, message: Segmented) -> None:
+        try:
+            label_map = np.load(self._process.folder / LABEL_MAP_FILE, allow_pickle=False)
+            if label_map.shape != self._job.shape or label_map.dtype.kind != "u":
+                raise RuntimeError(
+                    f"the label map is {label_map.dtype} of {label_map.shape}, the scan {self._job.shape}"
+                )
+            answer = Answer.from_message(message, label_map)
+        except Exception as error:
+            self._fail(dataclasses.replace(worker_failures.from_exception(message.job, error), refused=False))
+            return
+        job = self._end_job()
+        job.on_answer(answer, answer.labels)
+
+    def _fail(self, failure: Failure) -> None:
+        """Tells the failure; a worker that failed otherwise than by refusing is not used again."""
+        output = self._process.output if self._process is not None else ""
+        job = self._end_job()
+        if not failure.refused:
+            self._stop()
+        if job is not None:
+            details = "\n".join(part for part in (failure.details, output) if part)
+            job.on_failure(dataclasses.replace(failure, details=details))
+
+    def _end_job(self) -> _Job | None:
+        """The worker is idle again, and the scan's files are gone."""
+        job, self._job = self._job, None
+        self._idle.start()
+        if self._process is not None:
+            for name in (VOXELS_FILE, LABEL_MAP_FILE):
+                with contextlib.suppress(OSError):  # Windows keeps what is open; it goes with the folder
+                    (self._process.folder / name).unlink(missing_ok=True)
+        return job
+
+    def _on_end(self, exit_code: int, crashed: bool) -> None:
+        output = self._process.output if self._process is not None else ""
+        self._fail(worker_failures.ended(self._job_number, exit_code, crashed, output))
+
+    def _on_not_started(self, reason: str) -> None:
+        self._fail(worker_failures.not_started(self._job_number, self._command[0], reason))
+
+
+def _message(job: int, request: Request, model: str) -> Segment:
+    region = request.region
+    axes = None if region is None or region.axes is None else _rows(region.axes)
+    return Segment(
+        job=job,
+        voxels_file=VOXELS_FILE,
+        label_map_file=LABEL_MAP_FILE,
+        ijk_to_ras=_rows(request.volume.ijk_to_ras),
+        notes=request.volume.notes,
+        model=model,
+        device=request.device,
+        center_ras=None if region is None else region.center_ras,
+        size_mm=None if region is None else region.size_mm,
+        region_axes=axes,
+        entry_depth=request.entry_depth,
+        force=request.force,
+    )
+
+
+def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(value) for value in row) for row in matrix)
+
+
+@lru_cache(maxsize=1)
+def shared_worker() -> WorkerClient:
+    """The worker of this Slicer, for the panel and the console alike; it ends with Slicer."""
+    client = WorkerClient(slicer.app.temporaryPath)
+    slicer.app.connect("aboutToQuit()", client.close)
+    return client

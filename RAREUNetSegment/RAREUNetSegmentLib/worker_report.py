@@ -1,0 +1,72 @@
+"""What to send to the developers when a run failed: versions, machine, scan and traceback, but no patient's name."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+
+import slicer
+
+from rareunet import __version__
+from rareunet.geometry import Reorientation
+from rareunet.routing import route_for
+from rareunet.worker_protocol import Failure
+from RAREUNetSegmentLib.models import read_facts
+from RAREUNetSegmentLib.worker_client import Request
+
+
+def make_report(failure: Failure, request: Request, private_names: Sequence[str]) -> str:
+    """The report as text.
+
+    Args:
+        request: what was asked for.
+        private_names: names of nodes, which may be patients'; replaced wherever they occur.
+    """
+    volume, region = request.volume, request.region
+    x, y, z = reversed(volume.shape)
+    lines = [
+        f"RAREUNet {__version__}, Slicer {slicer.app.applicationVersion}, Python {platform.python_version()},"
+        f" torch {_version('torch')}, numpy {_version('numpy')}",
+        f"System: {platform.platform()}, {platform.machine()}",
+        f"Device asked for: {request.device}",
+        f"Model: {_model(request)}",
+        f"Scan: {volume.voxels.shape[0]} x {x} x {y} x {z} (channels x X x Y x Z), {volume.voxels.dtype},"
+        f" {' x '.join(f'{mm:.3g}' for mm in reversed(volume.spacing_mm))} mm",
+        "Region: " + (" x ".join(f"{mm:.0f}" for mm in region.size_mm) + " mm" if region else "whole scan"),
+        f"Route: {_route(request)}",
+        f"What happened: {failure.cause}",
+        f"Advice given: {failure.next_step or 'in the sentence above'}",
+        "",
+        failure.details.strip() or "(no traceback and no output)",
+    ]
+    text = "\n".join(lines)
+    for name in sorted(filter(None, private_names), key=len, reverse=True):
+        text = text.replace(name, "[name]")
+    return text
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _model(request: Request) -> str:
+    try:
+        facts = read_facts(request.model)
+    except ValueError as error:
+        return f"unreadable ({error})"
+    return f"{facts.name} {facts.version}"
+
+
+def _route(request: Request) -> str:
+    """Entry as the core will choose it; a report must come about whatever is wrong with the scan."""
+    try:
+        facts = read_facts(request.model)
+        spacing = Reorientation.to_ras(request.volume.ijk_to_ras).reorder(request.volume.spacing_mm)
+        route = route_for(spacing, facts.reference_spacing_mm, facts.deepest, request.entry_depth)
+    except ValueError as error:
+        return f"none ({error})"
+    return route.describe()

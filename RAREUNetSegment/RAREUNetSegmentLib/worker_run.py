@@ -1,0 +1,209 @@
+"""One run: nodes in, nodes out, with a predictor elsewhere and a living scene in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+
+from rareunet import worker_failures
+from rareunet.worker_protocol import Failure
+from RAREUNetSegmentLib import segments
+from RAREUNetSegmentLib.worker_client import OnAnswer, OnFailure, OnProgress, Request
+from RAREUNetSegmentLib.worker_report import make_report
+
+MILLISECONDS_BETWEEN_EVENTS = 20
+
+
+class SegmentationError(RuntimeError):
+    """A run failed, not by the user's fault; `report` is the text to send to the developers."""
+
+    def __init__(self, message: str, report: str) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that came to its end: the segmentation node, and what the predictor answered."""
+
+    node: Any
+    answer: Any
+    labels: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A run that did not: cause and next step as text, and a report without names.
+
+    `refused`: the scan, region, model or device was at fault.
+    """
+
+    text: str
+    report: str
+    refused: bool
+
+    def error(self) -> Exception:
+        return ValueError(self.text) if self.refused else SegmentationError(self.text, self.report)
+
+
+class InProcess:
+    """Takes the place of the worker: predicts here and now, with predictors of a factory.
+
+    Args:
+        factory: makes a predictor of (model, device).
+    """
+
+    def __init__(self, factory: Callable[[str, str], Any]) -> None:
+        self._factory = factory
+
+    def segment(
+        self, request: Request, on_progress: OnProgress, on_answer: OnAnswer, on_failure: OnFailure
+    ) -> None:
+        try:
+            predictor = self._factory(request.model, request.device)
+            prediction = predictor.predict(
+                request.volume,
+                request.region,
+                request.entry_depth,
+                force=request.force,
+                progress=on_progress,
+            )
+        except Exception as error:
+            on_failure(worker_failures.from_exception(0, error))
+            return
+        on_answer(prediction, predictor.bundle.labels)
+
+    busy = False  # whenever anyone else can ask
+
+    def cancel(self) -> None:
+        """Nothing to do: segment() has returned."""
+
+    def wait(self, milliseconds: int) -> None:
+        """Nothing to wait for."""
+
+
+class Run:
+    """Segments nodes through an engine (WorkerClient or InProcess) and writes the result into the scene.
+
+    Args:
+        engine: where the predictor is.
+        nodes: the scan's volume nodes, one for each channel.
+        request: the scan's voxels and how to segment them.
+        target: segmentation node to write to; None for a new one.
+    """
+
+    def __init__(self, engine: Any, nodes: Sequence[Any], request: Request, target: Any = None) -> None:
+        self._engine, self._nodes, self.request, self._target = engine, list(nodes), request, target
+        self._seen = [_NodeState.of(node) for node in self._nodes]
+        self.outcome: Finished | Failed | None = None
+
+    def start(
+        self,
+        on_progress: OnProgress,
+        on_finished: Callable[[Finished], None],
+        on_failed: Callable[[Failed], None],
+    ) -> None:
+        """Returns at once; one of on_finished and on_failed is called, unless the run is cancelled.
+
+        Raises:
+            ValueError: another scan is being segmented, or there is no such model.
+        """
+
+        def finish(answer: Any, labels: Sequence[Any]) -> None:
+            try:
+                self.outcome = self._write(answer, labels)
+            except Exception as error:
+                fail(worker_failures.from_exception(0, error))
+                return
+            on_finished(self.outcome)
+
+        def fail(failure: Failure) -> None:
+            self.outcome = self._describe(failure)
+            on_failed(self.outcome)
+
+        self._engine.segment(self.request, on_progress, finish, fail)
+
+    def cancel(self) -> None:
+        """Drops it; the scene stays as it is."""
+        self._engine.cancel()
+
+    def wait(self) -> Finished:
+        """Starts it and returns when it is done; Slicer stays alive meanwhile.
+
+        Raises:
+            ValueError: the scan, the region, the model or the device can't be used, or the scan is gone.
+            SegmentationError: it failed otherwise.
+        """
+        ignore = lambda *news: None  # noqa: E731
+        self.start(ignore, ignore, ignore)
+        try:
+            while self.outcome is None and self._engine.busy:
+                slicer.app.processEvents()
+                self._engine.wait(MILLISECONDS_BETWEEN_EVENTS)
+        except BaseException:  # interrupted in the console
+            self.cancel()
+            raise
+        if self.outcome is None:
+            raise SegmentationError("The segmentation was cancelled; the scene is as it was.", "")
+        if isinstance(self.outcome, Failed):
+            raise self.outcome.error()
+        return self.outcome
+
+    def _write(self, answer: Any, labels: Sequence[Any]) -> Finished:
+        for node, seen in zip(self._nodes, self._seen, strict=True):
+            seen.check(node, answer)
+        target = self._target
+        if target is not None and not slicer.mrmlScene.IsNodePresent(target):
+            target = None  # the user removed it meanwhile; the result is worth a new one
+        node = segments.write_segmentation(answer, labels, self._nodes[0], target)
+        return Finished(node, answer, labels)
+
+    def _describe(self, failure: Failure) -> Failed:
+        nodes = [*self._nodes, self._target] if self._target else self._nodes
+        report = make_report(failure, self.request, [node.GetName() for node in nodes])
+        text = f"{failure.cause} {failure.next_step}".strip()
+        return Failed(text[:1].upper() + text[1:], report, failure.refused)
+
+
+@dataclass(frozen=True)
+class _NodeState:
+    """What a volume node was like when its voxels were read."""
+
+    size: tuple[int, ...]
+    ijk_to_ras: np.ndarray
+    changed_at: int
+
+    @classmethod
+    def of(cls, node: Any) -> _NodeState:
+        matrix = vtk.vtkMatrix4x4()
+        node.GetIJKToRASMatrix(matrix)
+        image = node.GetImageData()
+        return cls(image.GetDimensions(), slicer.util.arrayFromVTKMatrix(matrix), image.GetMTime())
+
+    def check(self, node: Any, answer: Any) -> None:
+        """Refuses a result that has no place any more, and warns of one for voxels that have changed.
+
+        Raises:
+            ValueError: the node has left the scene or has another grid.
+        """
+        if not slicer.mrmlScene.IsNodePresent(node) or node.GetImageData() is None:
+            raise ValueError(
+                "the scan was removed while it was being segmented; nothing was written. Load it again."
+            )
+        now = _NodeState.of(node)
+        if now.size != self.size or not np.allclose(now.ijk_to_ras, self.ijk_to_ras):
+            raise ValueError(
+                f"{node.GetName()} was given another grid while it was being segmented; nothing was written."
+                " Press Apply again."
+            )
+        if now.changed_at != self.changed_at:
+            answer.warnings.append(
+                "the scan's voxels were changed while it was being segmented: these are the segments of the earlier"
+                " ones. Press Apply again."
+            )

@@ -1,0 +1,195 @@
+"""What the panel and the worker process say to each other: one JSON object a line, one class a message.
+
+    panel -> worker   Segment
+    worker -> panel   Hello, then for each Segment any number of Progress and one Segmented or Failure
+
+Voxels never go through the pipe: they lie as .npy files in the private folder that both know, named in the messages.
+A change of a field is a change of PROTOCOL_VERSION.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from rareunet.bundle import Label
+from rareunet.geometry import RegionOfInterest
+from rareunet.routing import Route
+
+PROTOCOL_VERSION = 1
+
+Matrix = tuple[tuple[float, ...], ...]
+
+
+class ProtocolError(ValueError):
+    """A line is no message of this protocol."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Segment a scan.
+
+    Attributes:
+        job: number that the answers repeat.
+        voxels_file: the scan (C, Z, Y, X), a file of the private folder.
+        label_map_file: where to write the label map (Z, Y, X), in the same folder.
+        ijk_to_ras: (4, 4) world matrix of the scan, mm.
+        notes: the Volume's notes.
+        model: a bundle's folder.
+        device: as Predictor takes it.
+        center_ras, size_mm, region_axes: the region of interest; None for the whole scan.
+        entry_depth: None chooses by spacing.
+        force: segment even where the field of view is too large.
+    """
+
+    job: int
+    voxels_file: str
+    label_map_file: str
+    ijk_to_ras: Matrix
+    notes: tuple[str, ...]
+    model: str
+    device: str
+    center_ras: tuple[float, float, float] | None
+    size_mm: tuple[float, float, float] | None
+    region_axes: Matrix | None
+    entry_depth: int | None
+    force: bool
+
+    @property
+    def region(self) -> RegionOfInterest | None:
+        if self.center_ras is None or self.size_mm is None:
+            return None
+        axes = None if self.region_axes is None else np.array(self.region_axes)
+        return RegionOfInterest(self.center_ras, self.size_mm, axes)
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The worker runs. `version` is the package's; `pid` its process number."""
+
+    protocol: int
+    version: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is; steps and fractions are those of Predictor.predict, preceded by the step "load"."""
+
+    job: int
+    step: str
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A job is done; the fields are those of Prediction, with the label map in a file.
+
+    `description` is what Prediction.describe() says, `labels` are the bundle's.
+    """
+
+    job: int
+    label_map_file: str
+    route: dict[str, Any]
+    device: str
+    seconds: dict[str, float]
+    volumes_ml: dict[str, float]
+    warnings: tuple[str, ...]
+    model: dict[str, str]
+    description: str
+    labels: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job could not be done.
+
+    Attributes:
+        job: its number.
+        refused: the request was at fault (scan, region, model, device), the worker is as good as before.
+        cause: what happened, a sentence.
+        next_step: what the user can do, a sentence; '' where the cause says it.
+        details: traceback and output, for a report.
+    """
+
+    job: int
+    refused: bool
+    cause: str
+    next_step: str = ""
+    details: str = ""
+
+
+Message = Segment | Hello | Progress | Segmented | Failure
+MESSAGES: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (Segment, Hello, Progress, Segmented, Failure)
+}
+PLAIN_TYPES = {"int": (int,), "str": (str,), "float": (int, float), "bool": (bool,), "dict": (dict,)}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A Prediction as it arrives at the panel, with the labels that name its values."""
+
+    label_map: np.ndarray
+    route: Route
+    device: str
+    seconds: dict[str, float]
+    volumes_ml: dict[str, float]
+    warnings: list[str]
+    model: dict[str, str]
+    labels: tuple[Label, ...]
+    description: str
+
+    def describe(self) -> str:
+        """One line for a person: what was done and how long it took."""
+        return self.description
+
+    @classmethod
+    def from_message(cls, message: Segmented, label_map: np.ndarray) -> Answer:
+        route = {name: tuple(v) if isinstance(v, list) else v for name, v in message.route.items()}
+        labels = (Label(**{**label, "color": tuple(label["color"])}) for label in message.labels)
+        return cls(
+            label_map,
+            Route(**route),
+            message.device,
+            message.seconds,
+            message.volumes_ml,
+            list(message.warnings),
+            message.model,
+            tuple(labels),
+            message.description,
+        )
+
+
+def encode(message: Message) -> bytes:
+    """One line, newline included."""
+    content = {"message": type(message).__name__, **asdict(message)}
+    return json.dumps(content, ensure_ascii=True).encode("ascii") + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """The message of a line.
+
+    Raises:
+        ProtocolError: not JSON, no known message, a field too many, missing or of the wrong type.
+    """
+    try:
+        content = json.loads(line)
+        kind = MESSAGES[content.pop("message")]
+        message = kind(**{name: _frozen(value) for name, value in content.items()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProtocolError(f"not a message: {line[:200]!r} ({type(error).__name__})") from None
+    for attribute in fields(message):
+        allowed = PLAIN_TYPES.get(str(attribute.type).partition("[")[0])
+        value = getattr(message, attribute.name)
+        if allowed and not (isinstance(value, allowed) and isinstance(value, bool) == (allowed == (bool,))):
+            raise ProtocolError(f"{type(message).__name__}.{attribute.name} is {value!r}: {attribute.type}")
+    return message
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, so that a message that came is equal to the one that was sent."""
+    return tuple(_frozen(part) for part in value) if isinstance(value, list) else value
