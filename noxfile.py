@@ -54,7 +54,7 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Runs the test suite; arguments after -- go to pytest."""
     install_system_packages(session)
-    install_project(session, "train")
+    install_project(session, "train", "sweep")
     session.install(*TEST_PACKAGES, *CONSTRAINTS)
     environment = {"QT_QPA_PLATFORM": "offscreen", "OMP_NUM_THREADS": "2"}
     session.run("pytest", *session.posargs, env=environment)
@@ -62,10 +62,24 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Prints what each step costs and how entry depth changes it."""
-    install_project(session)
-    session.install("pytest", *CONSTRAINTS)
-    session.run("python", "Testing/benchmarks/bench_predictor.py", *session.posargs)
+    """Prints what inference, a click on Apply, a training step and the start of a training cost. Names after -- choose:
+    predictor, worker, training, start_up."""
+    install_system_packages(session)
+    install_project(session, "train")
+    session.install(*TEST_PACKAGES, *CONSTRAINTS)
+    for name in session.posargs or ("predictor", "worker", "training", "start_up"):
+        script = f"Testing/benchmarks/bench_{name}.py"
+        session.run("python", script, env={"QT_QPA_PLATFORM": "offscreen"})
+
+
+@nox.session
+def stress(session: nox.Session) -> None:
+    """Applies 200 times in a row while the run is cancelled, the worker killed and the scene closed."""
+    install_system_packages(session)
+    install_project(session, "train")
+    session.install(*TEST_PACKAGES, *CONSTRAINTS)
+    environment = {"QT_QPA_PLATFORM": "offscreen", "RAREUNET_STRESS_RUNS": "200"}
+    session.run("pytest", "-s", "Testing/test_segment_stress.py", *session.posargs, env=environment)
 
 
 @nox.session
@@ -79,6 +93,6 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Checks types of the plain Python packages."""
-    install_project(session, "train")
+    install_project(session, "train", "sweep")
     session.install("mypy>=1.13", *CONSTRAINTS)
     session.run("mypy")

@@ -92,7 +92,7 @@ def test_nothing_is_imported_that_slicer_lacks():
     for path in paths:
         found = re.findall(
             r"^(?:import|from) (torch|nibabel|safetensors|fastjsonschema|monai|scipy)\b",
-            path.read_text(),
+            path.read_text(encoding="utf-8"),
             re.M,
         )
         assert not found, f"{path.name} imports {found} at file scope"

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,17 +144,24 @@ class Bundle:
         import torch
         from safetensors.torch import save_file
 
-        folder = Path(folder)
+        dtype = torch.float16 if half else torch.float32
+        weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in network.state_dict().items()}
+        return self._write(Path(folder), lambda path: save_file(weights, str(path)))
+
+    def rewrite(self) -> Bundle:
+        """Writes a changed description into the bundle's folder, beside the same weights; whole or not at all."""
+        weights = self._file(WEIGHTS_FILE)
+        return self._write(weights.parent, lambda path: shutil.copyfile(weights, path))
+
+    def _write(self, folder: Path, put_weights: Callable[[Path], object]) -> Bundle:
         description = self.to_json()
         check_schema(description, folder)
         _check_replaceable(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            dtype = torch.float16 if half else torch.float32
-            weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in network.state_dict().items()}
-            save_file(weights, str(staging / WEIGHTS_FILE))
-            (staging / WEIGHTS_FILE).chmod(0o644)  # it is written for its owner alone
+            put_weights(staging / WEIGHTS_FILE)
+            (staging / WEIGHTS_FILE).chmod(0o644)  # safetensors writes it for its owner alone
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             (staging / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
             write_hashes(staging)

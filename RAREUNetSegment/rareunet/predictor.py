@@ -17,7 +17,7 @@ from rareunet.errors import FieldOfViewError
 from rareunet.geometry import RegionOfInterest, Reorientation, box_of_region
 from rareunet.network import RAREUNet
 from rareunet.preprocessing import NetworkGrid, to_input_grid, to_input_part, to_network_grid
-from rareunet.routing import Route
+from rareunet.routing import Route, Router, route_for
 from rareunet.volume import Volume
 
 Progress = Callable[[str, float], None]
@@ -71,6 +71,7 @@ class Predictor:
         model: name of a packaged model, a bundle's folder, or a Bundle.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         network: use this network instead of the bundle's weights (while training).
+        router: chooses each scan's route; another one than route_for serves studies.
     """
 
     def __init__(
@@ -78,10 +79,12 @@ class Predictor:
         model: str | Path | Bundle = DEFAULT_MODEL,
         device: str = "auto",
         network: RAREUNet | None = None,
+        router: Router = route_for,
     ) -> None:
         self.bundle = model if isinstance(model, Bundle) else Bundle.load(model)
         self.device = choose_device(device)
         self.network = self.bundle.load_network(self.device) if network is None else network
+        self.router = router
 
         self._sha256 = self.bundle.sha256 if self.bundle.folder else "not saved"
 
@@ -114,7 +117,7 @@ class Predictor:
         progress("prepare", 0.0)
         with clock.step("prepare"):
             model_facts = (bundle.reference_spacing_mm, bundle.stages, bundle.deepest, bundle.intensity)
-            image, grid = to_network_grid(volume, *model_facts, region, entry_depth)
+            image, grid = to_network_grid(volume, *model_facts, region, entry_depth, self.router)
         progress("network", 0.1)
         with clock.step("network"):
             logits = self._logits(image, grid)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rareunet.geometry import Box, RegionOfInterest, Reorientation, box_of_region, whole_box
-from rareunet.routing import Route, route_for
+from rareunet.routing import Route, Router, route_for
 from rareunet.volume import Volume
 
 
@@ -64,6 +64,7 @@ def to_network_grid(
     rule: IntensityRule,
     region: RegionOfInterest | None = None,
     entry_depth: int | None = None,
+    router: Router = route_for,
 ) -> tuple[np.ndarray, NetworkGrid]:
     """Brings a scan to the network.
 
@@ -75,6 +76,7 @@ def to_network_grid(
         rule: intensity rule.
         region: part of the scan to use; None for all of it.
         entry_depth: fixed depth for all axes, or None to choose by spacing.
+        router: chooses the route.
 
     Returns:
         float32 (C, Z, Y, X) on the network grid, and the grid.
@@ -83,7 +85,7 @@ def to_network_grid(
         whole_box(volume.shape) if region is None else box_of_region(region, volume.shape, volume.ijk_to_ras)
     )
     reorientation = Reorientation.to_ras(volume.ijk_to_ras)
-    route = route_for(reorientation.reorder(volume.spacing_mm), reference_spacing_mm, deepest, entry_depth)
+    route = router(reorientation.reorder(volume.spacing_mm), reference_spacing_mm, deepest, entry_depth)
     image = normalise(reorientation.apply(volume.voxels[(slice(None), *box)]), rule)
     resampled = resample(image, network_shape(image.shape[1:], route))
     padding = padding_for(resampled.shape[1:], route, stages)

@@ -8,7 +8,7 @@ have caught up. What is left between an axis' spacing and its depth's spacing is
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 AXIS_NAMES = ("z", "y", "x")
@@ -108,6 +108,10 @@ def route_for(
     ways = [_route_axis(axis, spacing[axis], reference[axis], deepest, entry_depth) for axis in range(3)]
     depths, targets, warnings = zip(*ways, strict=True)
     return Route(spacing, reference, depths, targets, tuple(w for w in warnings if w))
+
+
+# (spacing_mm, reference_spacing_mm, deepest, entry_depth) -> Route: route_for, or another rule in a study.
+Router = Callable[[Sequence[float], Sequence[float], int, int | None], Route]
 
 
 def _route_axis(

@@ -1,7 +1,7 @@
-"""Volumes in files: NIfTI by nibabel; NRRD, MetaImage and DICOM series by SimpleITK.
+"""Volumes in files: NIfTI by nibabel; NRRD, MetaImage and DICOM series by SimpleITK; tensors by torch.
 
-NIfTI stores RAS coordinates, the other formats LPS; a Volume is always RAS. Arrays are (C, Z, Y, X). Both
-libraries are imported on first use: this module must import fast, and SimpleITK serves only its own formats.
+NIfTI stores RAS coordinates, the other formats LPS; a Volume is always RAS. Arrays are (C, Z, Y, X). The
+libraries are imported on first use: this module must import fast, and each serves only its own formats.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from rareunet.channel_grids import join_channels
 from rareunet.dicom_series import is_dicom_file, read_dicom_series
 from rareunet.itk_files import ITK_READERS, read_itk, save_itk
 from rareunet.nifti_files import read_nifti, save_nifti
+from rareunet.torch_files import TORCH, read_tensor
 from rareunet.volume import Volume
 
 FilePath = str | os.PathLike[str]
 
 NIFTI = (".nii.gz", ".nii")
+READABLE = (*NIFTI, *ITK_READERS, *TORCH)
 WRITABLE = (*NIFTI, ".nrrd", ".mha")
-ACCEPTED = "accepted are .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd and a folder with one DICOM series"
+ACCEPTED = "accepted are .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .nii.pt and a folder with one DICOM series"
 
 
 def read_volume(path: FilePath | Sequence[FilePath], series: str | None = None) -> Volume:
@@ -44,7 +46,7 @@ def read_volume(path: FilePath | Sequence[FilePath], series: str | None = None) 
         FileNotFoundError: the path does not exist.
         ValueError: not a readable 3D scan with a usable geometry, or channels that show different places; the
             message says what was found.
-        ImportError: the format needs SimpleITK, which is not installed.
+        ImportError: the format needs SimpleITK or PyTorch, which is not installed.
     """
     if not isinstance(path, str | os.PathLike):
         name = case_name(path)
@@ -59,6 +61,8 @@ def read_volume(path: FilePath | Sequence[FilePath], series: str | None = None) 
         return read_nifti(path, name)
     if extension in ITK_READERS:
         return read_itk(path, name, ITK_READERS[extension])
+    if extension in TORCH:
+        return read_tensor(path, name)
     if is_dicom_file(path):
         raise ValueError(f"{path} is one DICOM file: give the folder that holds its whole series.")
     raise ValueError(f"{path} is not a scan in a known format: {ACCEPTED}.")
@@ -93,6 +97,11 @@ def find_scans(paths: Sequence[FilePath]) -> list[Path | list[Path]]:
     for path in map(Path, paths):
         scans += _scans_in_folder(path) if path.is_dir() else [path]
     return scans
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files of a folder (not of its subfolders) by their names' endings; hidden ones are left out."""
+    return [file for file in _files_in(folder) if _extension(file) in READABLE]
 
 
 def write_label_map(path: FilePath, label_map: np.ndarray, volume: Volume) -> None:
@@ -130,15 +139,18 @@ def write_volume(path: FilePath, volume: Volume) -> None:
 
 
 def _extension(path: Path) -> str:
-    name = path.name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+    double = "".join(path.suffixes[-2:]).lower()
+    return double if double in (".nii.gz", *TORCH) else path.suffix.lower()
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
 
 
 def _scans_in_folder(folder: Path) -> list[Path | list[Path]]:
-    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-    images = [file for file in files if _extension(file) in (*NIFTI, *ITK_READERS)]
+    images = images_in(folder)
     if not images:
-        if any(is_dicom_file(file) for file in files):
+        if any(is_dicom_file(file) for file in _files_in(folder)):
             return [folder]
         raise ValueError(f"{folder} holds no scan: {ACCEPTED}. Folders within it are not searched.")
     groups: dict[str, list[Path]] = {}

@@ -1,37 +1,34 @@
-"""Command line: python -m rareunet_training fit | evaluate."""
+"""Command line: python -m rareunet_training COMMAND ..."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from rareunet_training.commands import check, compare, evaluate, fit, sweep
+
+COMMANDS = {"check": check, "fit": fit, "evaluate": evaluate, "compare": compare, "sweep": sweep}
 OVERRIDES = "section.name=value, for example fit.epochs=20"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser; imports neither torch nor MONAI."""
     parser = argparse.ArgumentParser(
-        prog="python -m rareunet_training", description="Trains RARE-UNet models."
+        prog="python -m rareunet_training", description="Trains and measures RARE-UNet models."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    fit = commands.add_parser("fit", help="train a model and write its bundle")
-    fit.add_argument(
-        "--config", type=Path, required=True, help="TOML file; configuration.py documents each setting"
-    )
-    fit.add_argument(
-        "--output", type=Path, required=True, help="folder for checkpoint, history, scores and bundle"
-    )
-    fit.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint in the output folder"
-    )
-    evaluate = commands.add_parser("evaluate", help="score a model on the cases that its training left out")
-    evaluate.add_argument("model", help="name of a packaged model or a bundle's folder")
-    evaluate.add_argument("--config", type=Path, required=True, help="the configuration it was trained with")
-    evaluate.add_argument("--output", type=Path, help="folder for scores.csv")
-    for command in (fit, evaluate):
-        command.epilog = f"Any setting of the configuration is overridden by {OVERRIDES}."
+    for name, module in COMMANDS.items():
+        summary, _, details = (module.__doc__ or "").partition("\n")
+        command = commands.add_parser(
+            name,
+            help=summary.partition(": ")[2].rstrip("."),
+            description=summary.partition(": ")[2] + details,
+            epilog=f"Any setting of the configuration is overridden by {OVERRIDES}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
     return parser
 
 
@@ -47,28 +44,17 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a sub-command; returns the exit code: 0 done, 1 failed, 2 wrong usage."""
+    """Runs a sub-command; returns the exit code: 0 done, 1 failed, 2 wrong usage, others as the command says."""
     arguments = parse(argv)
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # names of structures must not end a run on a terminal without them
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        _run(arguments)
+        return COMMANDS[arguments.command].run(arguments)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    from rareunet_training.configuration import read_config
-
-    config = read_config(arguments.config, arguments.overrides)
-    if arguments.command == "fit":
-        from rareunet_training.fit_command import fit
-
-        print(f"model: {fit(config, arguments.output, arguments.resume)}")
-    else:
-        from rareunet_training.evaluate_command import evaluate_model
-
-        evaluate_model(arguments.model, config, arguments.output)
 
 
 if __name__ == "__main__":

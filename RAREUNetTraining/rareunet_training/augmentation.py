@@ -2,56 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from monai import transforms
 
+from rareunet_training.configuration import AugmentationConfig
 
-@dataclass(frozen=True)
-class AugmentationConfig:
-    """Strength of each change; a probability of 0 turns one off.
-
-    Attributes:
-        rotation_degrees: largest rotation about each axis.
-        scaling: largest relative change of size; covers the residuals that are not resampled.
-        elastic_probability, elastic_magnitude: small smooth deformations, voxels.
-        mirror_left_right: flips along R; only where labels don't name a side.
-        gamma: largest exponent of the contrast curve.
-        noise: largest standard deviation of added noise, in normalised intensity.
-        blur: largest standard deviation of smoothing, voxels.
-        bias: largest coefficient of the smooth brightness field.
-    """
-
-    rotation_degrees: float = 15.0
-    scaling: float = 0.2
-    elastic_probability: float = 0.3
-    elastic_magnitude: float = 150.0
-    mirror_left_right: bool = False
-    gamma: float = 1.5
-    noise: float = 0.06
-    blur: float = 0.8
-    bias: float = 0.25
+# Rotations and deformations act on voxels: across axes whose voxels differ more than this they would bend the anatomy.
+LARGEST_ANISOTROPY = 1.5
 
 
-def build_augmentation(config: AugmentationConfig, padding: str = "zeros") -> transforms.Compose:
-    """Transforms a dict of "image" (C, Z, Y, X) and "label" (1, Z, Y, X)."""
+def build_augmentation(
+    config: AugmentationConfig, spacing_mm: Sequence[float] = (1.0, 1.0, 1.0)
+) -> transforms.Compose:
+    """Transforms a dict of "image" (C, Z, Y, X) and "label" (1, Z, Y, X) of that spacing (Z, Y, X)."""
     angle = float(np.deg2rad(config.rotation_degrees))
+    planes = [[spacing_mm[i] for i in range(3) if i != axis] for axis in range(3)]
+    isotropic = [max(plane) <= LARGEST_ANISOTROPY * min(plane) for plane in planes]
     keys = ["image", "label"]
     spatial: dict[str, Any] = {
         "keys": keys,
         "mode": ["bilinear", "nearest"],
-        "padding_mode": padding,
-        "rotate_range": (angle,) * 3,
+        "padding_mode": "zeros",
+        "rotate_range": tuple(angle if flag else 0.0 for flag in isotropic),
         "scale_range": (config.scaling,) * 3,
     }
     elastic = transforms.Rand3DElasticd(
         prob=1.0, sigma_range=(5, 7), magnitude_range=(0, config.elastic_magnitude), **spatial
     )
     affine = transforms.RandAffined(prob=0.9, **spatial)
-    p = config.elastic_probability
+    p = config.elastic_probability if all(isotropic) else 0.0
     steps: list[transforms.Transform] = [transforms.OneOf([elastic, affine], weights=[p, 1 - p])]
     if config.mirror_left_right:
         steps.append(transforms.RandFlipd(keys, prob=0.5, spatial_axis=2))

@@ -11,8 +11,14 @@ import torch
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Writes beside, syncs, then renames over the old one; on failure the old one stays."""
+    """Writes beside, syncs, then renames over the old one; on failure the old one stays.
+
+    Raises:
+        OSError: it could not be written, for example because the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".{path.name}-*"):  # of a process that was killed while writing
+        leftover.unlink(missing_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -20,12 +26,38 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+        _sync_folder(path.parent)
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        # A full disk shows as an OSError or, from within torch's own writer, as a RuntimeError.
+        if isinstance(error, OSError | RuntimeError):
+            raise OSError(
+                f"the checkpoint {path} could not be written ({error}): the one before it is intact. Free some"
+                " space, then go on with --resume."
+            ) from error
         raise
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint; tensors and plain values alone are accepted."""
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    """Reads a checkpoint; tensors and plain values alone are accepted.
+
+    Raises:
+        ValueError: there is none, or it is no checkpoint.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist: there is nothing to resume there.") from None
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise ValueError(f"{path} is not a checkpoint ({str(error).splitlines()[0]}): start anew.") from None
     return state
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the rename itself survive a power cut; systems that can't open folders do so by themselves."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,8 +1,13 @@
-"""Everything a training run can be told: one TOML file, overridden by `section.name=value` on the command line."""
+"""Everything a training run can be told: one TOML file, overridden by `section.name=value` on the command line.
+
+Scripts/default.toml lists every setting with its default and the reason for it. No torch here, so that a
+configuration is read and checked before anything heavy is loaded.
+"""
 
 from __future__ import annotations
 
 import ast
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -10,8 +15,6 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rareunet.architecture import PRESETS
-from rareunet_training.augmentation import AugmentationConfig
-from rareunet_training.loss import LossConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,18 +27,25 @@ class DataConfig:
     """Which scans.
 
     Attributes:
-        folder: holds imagesTr and labelsTr.
+        folder: holds imagesTr and labelsTr; or a folder of images, a CSV file of cases, or a folder of the published
+            code's .nii.pt pairs (see cases.find_cases).
+        labels: folder of the label maps where `folder` holds images alone.
         exclude: case names never used, such as shipped samples.
-        folds: JSON file of fixed folds; empty makes 5 folds from the seed.
+        folds: JSON file of fixed folds; empty makes fold_count folds from the seed.
+        fold_count: how many folds to make.
         fold: the fold kept for validation; -1 trains on every case.
         validation_cases: at most so many cases are scored while training; 0 for all.
+        cache_gb: scans are kept in memory up to this many GB (10^9 bytes) per machine; the others are read again.
     """
 
     folder: str = ""
+    labels: str = ""
     exclude: list[str] = field(default_factory=list)
     folds: str = ""
+    fold_count: int = 5
     fold: int = 0
     validation_cases: int = 12
+    cache_gb: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -45,10 +55,11 @@ class ModelConfig:
     Attributes:
         name, title, description, version, license: see bundle.schema.json.
         preset: "default" or "paper"; network overrides single fields of it.
-        network: fields of rareunet.network.Architecture.
+        network: fields of rareunet.architecture.Architecture.
         reference_spacing_mm: spacing (S, A, R) of depth 0.
         channels: names of the image channels.
         labels: label tables: value, name, color, terminology.
+        start_from: a packaged model's name or a bundle's folder, whose weights the training begins with.
     """
 
     name: str = "model"
@@ -61,6 +72,15 @@ class ModelConfig:
     reference_spacing_mm: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
     channels: list[str] = field(default_factory=lambda: ["image"])
     labels: list[dict[str, Any]] = field(default_factory=list)
+    start_from: str = ""
+
+    @property
+    def label_values(self) -> list[int]:
+        return [int(label["value"]) for label in self.labels]
+
+    @property
+    def label_names(self) -> list[str]:
+        return [str(label["name"]) for label in self.labels]
 
 
 @dataclass(frozen=True)
@@ -68,30 +88,110 @@ class FitConfig:
     """How to train.
 
     Attributes:
-        patch: (Z, Y, X) voxels of a training patch on the scan's own grid.
+        method: "rare" (all resolutions through their own entries), or a baseline without gateways: "unet" (the scan's
+            own resolution alone), "unet-aug-up" and "unet-aug-pad" (low-resolution scans too, brought back to the
+            full grid by resampling or by padding).
         protocol: "aligned" (labels lie where the voxels lie) or "published" (the paper's displaced labels).
-        epochs, batch_size, seed: as named.
-        learning_rate, weight_decay: of AdamW; the rate warms up over warm_up_epochs, then falls by a cosine.
+        patch: (Z, Y, X) of a training patch in voxels of the reference spacing; a scan of another spacing gives as
+            many of its own voxels as cover the same mm.
+        foreground_crops: share of the crops that are centred on a voxel of a random structure.
+        epochs, batch_size, seed: as named; the batch is the whole one, over all processes.
+        learning_rate, weight_decay: of AdamW.
+        schedule: after warm_up_epochs, "cosine" falls to 0 at the last epoch; "plateau" (the paper's) halves the rate
+            when plateau_patience epochs brought no better loss.
         gradient_clip: largest gradient norm.
         ema_decay: weights are averaged over about 1 / (1 - decay) steps; the average is the model.
         precision: "float32", "bfloat16" or "float16" for the network's arithmetic; weights stay float32.
-        device: as for inference.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        workers: processes that prepare batches; 0 prepares them in the training process.
         validate_every: epochs between validations.
+        patience: stop after so many epochs without a better mean Dice over all validated resolutions, and keep the
+            best weights; 0 trains to the end and keeps the last.
+        checkpoint_minutes: longest time between two checkpoints; one is saved after every epoch anyway.
     """
 
-    patch: list[int] = field(default_factory=lambda: [32, 64, 32])
+    method: str = "rare"
     protocol: str = "aligned"
+    patch: list[int] = field(default_factory=lambda: [32, 64, 32])
+    foreground_crops: float = 0.33
     epochs: int = 100
     batch_size: int = 2
     seed: int = 0
     learning_rate: float = 1e-3
     weight_decay: float = 3e-5
+    schedule: str = "cosine"
     warm_up_epochs: float = 1.0
+    plateau_patience: int = 10
     gradient_clip: float = 1.0
     ema_decay: float = 0.995
     precision: str = "float32"
     device: str = "auto"
+    workers: int = 0
     validate_every: int = 5
+    patience: int = 0
+    checkpoint_minutes: float = 10.0
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Mean over views of [alpha CE + (1 - alpha) soft Dice], plus consistency x the features' distance.
+
+    Attributes:
+        alpha: weight of the cross entropy against the Dice loss.
+        consistency: weight (lambda in the paper) of pulling a low-resolution view's features towards those of
+            the scan's own resolution.
+    """
+
+    alpha: float = 0.5
+    consistency: float = 0.3
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Strength of each random change of a training patch; a probability of 0 turns one off.
+
+    Attributes:
+        rotation_degrees: largest rotation about each axis.
+        scaling: largest relative change of size; covers the residuals that are not resampled.
+        elastic_probability, elastic_magnitude: small smooth deformations, voxels.
+        mirror_left_right: flips along R; only where labels don't name a side.
+        gamma: largest exponent of the contrast curve.
+        noise: largest standard deviation of added noise, in normalised intensity.
+        blur: largest standard deviation of smoothing, voxels.
+        bias: largest coefficient of the smooth brightness field.
+    """
+
+    rotation_degrees: float = 15.0
+    scaling: float = 0.2
+    elastic_probability: float = 0.3
+    elastic_magnitude: float = 150.0
+    mirror_left_right: bool = False
+    gamma: float = 1.5
+    noise: float = 0.06
+    blur: float = 0.8
+    bias: float = 0.25
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """Where the numbers go beside history.csv and curves.png.
+
+    Attributes:
+        tensorboard: write event files for TensorBoard, if the package is there.
+        wandb: project of Weights & Biases to send the numbers to; empty sends nothing anywhere.
+    """
+
+    tensorboard: bool = True
+    wandb: str = ""
+
+
+CHOICES = {
+    ("fit", "method"): ("rare", "unet", "unet-aug-up", "unet-aug-pad"),
+    ("fit", "protocol"): ("aligned", "published"),
+    ("fit", "schedule"): ("cosine", "plateau"),
+    ("fit", "precision"): ("float32", "bfloat16", "float16"),
+    ("model", "preset"): tuple(PRESETS),
+}
 
 
 @dataclass(frozen=True)
@@ -103,43 +203,68 @@ class TrainingConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
-        if self.fit.precision not in ("float32", "bfloat16", "float16"):
-            raise ValueError(f"fit.precision is {self.fit.precision!r}: choose float32, bfloat16 or float16.")
-        if self.fit.protocol not in ("aligned", "published"):
-            raise ValueError(f"fit.protocol is {self.fit.protocol!r}: choose aligned or published.")
-        if self.model.preset not in PRESETS:
-            raise ValueError(f"model.preset is {self.model.preset!r}: choose one of {', '.join(PRESETS)}.")
+        for (section, name), choices in CHOICES.items():
+            value = getattr(getattr(self, section), name)
+            if value not in choices:
+                raise ValueError(f"{section}.{name} is {value!r}: choose {', '.join(choices)}.")
+        for name in ("epochs", "batch_size", "validate_every"):
+            if getattr(self.fit, name) < 1:
+                raise ValueError(f"fit.{name} is {getattr(self.fit, name)}: at least 1 is needed.")
+        for name, triple in (
+            ("fit.patch", self.fit.patch),
+            ("model.reference_spacing_mm", self.model.reference_spacing_mm),
+        ):
+            if len(triple) != 3 or any(v <= 0 for v in triple):
+                raise ValueError(f"{name} is {triple}: three positive numbers (Z, Y, X) are needed.")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> TrainingConfig:
-    """Reads a TOML file and applies overrides such as "fit.epochs=20".
+    """Reads a TOML file, or a config.json that a run has saved, and applies overrides such as "fit.epochs=20".
+
+    Folders in the file are relative to it, those in overrides to the working folder.
 
     Raises:
         ValueError: unreadable, an unknown section or name, or a value of the wrong type.
     """
     content: dict[str, Any] = {}
     if path is not None:
-        try:
-            content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"{path} is not TOML: {error}") from None
-        base = Path(path).resolve().parent
-        data = content.get("data", {})
-        for name in ("folder", "folds"):
-            if data.get(name):
-                data[name] = str(base / data[name])
+        content = _read(Path(path))
+        _make_absolute(content.get("data", {}), Path(path).resolve().parent)
+    given: dict[str, dict[str, Any]] = {}
     for override in overrides:
         key, separator, text = override.partition("=")
         section, dot, name = key.partition(".")
         if not (separator and dot):
             raise ValueError(f"override {override!r}: write section.name=value, for example fit.epochs=20.")
-        content.setdefault(section, {})[name] = _literal(text)
+        given.setdefault(section, {})[name] = _literal(text)
+    _make_absolute(given.get("data", {}), Path.cwd())
+    for section, values in given.items():
+        content[section] = {**content.get(section, {}), **values}
     return _build(TrainingConfig, content, "")
+
+
+def _make_absolute(data: dict[str, Any], base: Path) -> None:
+    for name in ("folder", "labels", "folds"):
+        if data.get(name):
+            data[name] = str(base / str(data[name]))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        content: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise ValueError(f"{path} can't be read ({error.strerror}): give a configuration file.") from None
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise ValueError(f"{path} is not {kind}: {error}") from None
+    return content
 
 
 def _literal(text: str) -> Any:

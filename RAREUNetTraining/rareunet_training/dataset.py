@@ -1,4 +1,4 @@
-"""Cases -> training steps. A step holds several views of the same scans, each on its own route.
+"""Samples -> training steps. A step holds several views of the same scans, each on its own route.
 
 All randomness is keyed by (seed, epoch, case or step), so that a resumed or distributed run draws the same.
 """
@@ -6,161 +6,191 @@ All randomness is keyed by (seed, epoch, case or step), so that a resumed or dis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-import torch
 from monai import transforms
-from torch import Tensor
+from torch.utils.data import Dataset
 
-from rareunet.geometry import Reorientation
-from rareunet.preprocessing import IntensityRule, network_shape, normalise, padding_for, resample
-from rareunet.routing import AxisDepths, Route, route_for
-from rareunet_training.augmentation import augment
-from rareunet_training.cases import Case
-from rareunet_training.degradation import corner_label, degrade, halve, majority_label
+from rareunet_training.augmentation import augment, build_augmentation
+from rareunet_training.configuration import AugmentationConfig, FitConfig
+from rareunet_training.samples import Sample, SampleCache
+from rareunet_training.views import (
+    View,
+    ViewSettings,
+    degraded_view,
+    halved_view,
+    own_view,
+    padded_view,
+    restored_view,
+    stack,
+)
 
 Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A case in memory: image float32 (C, Z, Y, X) in [0, 1], classes uint8 (Z, Y, X), axes S, A, R."""
+class Step:
+    """A training step: views of the same cases, and the share this process has in the batch.
 
-    name: str
-    image: np.ndarray
-    label: np.ndarray
-    spacing_mm: tuple[float, float, float]
+    Attributes:
+        views: the first is the scans' own resolution.
+        cases: names of all cases of the batch, over all processes.
+        weight: 0 where the batch has no case for this process, which then repeats one to take part.
+    """
 
-
-@dataclass(frozen=True)
-class View:
-    """One resolution of a batch: images (B, C, Z, Y, X) float32, labels (B, Z, Y, X) int64, the route's depths."""
-
-    name: str
-    images: Tensor
-    labels: Tensor
-    axis_depths: AxisDepths
-
-    def to(self, device: torch.device) -> View:
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+    views: list[View]
+    cases: list[str]
+    weight: float = 1.0
 
 
-@dataclass(frozen=True)
-class ViewSettings:
-    """What a view is made with: reference spacing (S, A, R), stages, deepest depth, classes, label protocol."""
+class StepDataset(Dataset[Step]):
+    """The steps of one epoch, as one process sees them.
 
-    reference_spacing_mm: tuple[float, float, float]
-    stages: int
-    deepest: int
-    classes: int
-    rule: IntensityRule
-    protocol: str = "aligned"
+    Args:
+        samples: all training samples.
+        fit, augmentation: sections of the configuration.
+        settings: how views are made.
+        epoch: of which the steps are.
+        rank, world_size: this process and their number; a batch is shared out over them.
+    """
+
+    def __init__(
+        self,
+        samples: SampleCache,
+        fit: FitConfig,
+        augmentation: AugmentationConfig,
+        settings: ViewSettings,
+        epoch: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.samples, self.fit, self.augmentation, self.settings = samples, fit, augmentation, settings
+        self.epoch, self.rank, self.world_size = epoch, rank, world_size
+        self.batches = make_batches([f.spacing_mm for f in samples.facts], fit, epoch)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, step: int) -> Step:
+        batch = self.batches[step]
+        mine = batch[self.rank :: self.world_size]
+        keys = [(self.fit.seed, self.epoch, index) for index in mine or batch[:1]]
+        samples = [self.samples[index] for index in mine or batch[:1]]
+        key = (self.fit.seed, self.epoch, step, len(self.samples))
+        views = make_views(samples, keys, key, self.fit, self.augmentation, self.settings)
+        names = [self.samples.facts[index].name for index in batch]
+        return Step(views, names, 1.0 if mine else 0.0)
 
 
-def load_sample(case: Case, label_values: Sequence[int], rule: IntensityRule) -> Sample:
-    """Reads a case into canonical axes; labels become class indices 1, 2, ... in the order of label_values."""
-    scan, label = case.read()
-    reorientation = Reorientation.to_ras(scan.ijk_to_ras)
-    image = normalise(reorientation.apply(scan.voxels), rule)
-    values = reorientation.apply(label.voxels)[0]
-    unknown = sorted(set(np.unique(values).tolist()) - {0, *label_values})
-    if unknown:
-        raise ValueError(
-            f"{case.name}: label values {unknown} are not in the label set {list(label_values)}."
-        )
-    classes = np.zeros(values.shape, dtype=np.uint8)
-    for index, value in enumerate(label_values, start=1):
-        classes[values == value] = index
-    return Sample(case.name, image, classes, reorientation.reorder(scan.spacing_mm))
+def make_batches(
+    spacings_mm: Sequence[tuple[float, float, float]], fit: FitConfig, epoch: int
+) -> list[list[int]]:
+    """Indices of cases of equal spacing, in an order that the seed and epoch decide."""
+    random = np.random.default_rng([fit.seed, epoch])
+    groups: dict[tuple[float, ...], list[int]] = {}
+    for index in random.permutation(len(spacings_mm)):
+        groups.setdefault(tuple(round(s, 3) for s in spacings_mm[index]), []).append(int(index))
+    size = fit.batch_size
+    batches = [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
+    return [batches[i] for i in random.permutation(len(batches))]
 
 
-def fit_to(
-    image: np.ndarray, label: np.ndarray, shape: Shape, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Crops at random where larger than shape (Z, Y, X), pads with 0 on both sides where smaller."""
-    for axis, size in enumerate(shape):
-        n = label.shape[axis]
-        if n > size:
-            start = int(random.integers(n - size + 1))
-            image, label = (
-                image.take(range(start, start + size), axis + 1),
-                label.take(range(start, start + size), axis),
+def make_views(
+    samples: Sequence[Sample],
+    keys: Sequence[tuple[int, ...]],
+    step_key: tuple[int, ...],
+    fit: FitConfig,
+    augmentation: AugmentationConfig | None,
+    settings: ViewSettings,
+) -> list[View]:
+    """Views of one batch. "rare": its own resolution, halved ones and a degraded one; baselines: see FitConfig.
+
+    Args:
+        samples: of one spacing.
+        keys: decide what is random about each sample.
+        step_key: decides what all samples of the step share, whichever process holds them.
+        augmentation: None for none.
+    """
+    random, spacing = np.random.default_rng(list(step_key)), samples[0].spacing_mm
+    shape = patch_shape(fit.patch, settings.reference_spacing_mm, spacing)
+    transform = None if augmentation is None else _transform(augmentation, spacing)
+    patches = [
+        augmented_patch(sample, transform, shape, key, fit.foreground_crops)
+        for sample, key in zip(samples, keys, strict=True)
+    ]
+    s = settings
+    parts = {"own": [own_view(*p, spacing, s) for p in patches]}
+    if fit.method == "rare":
+        deepest_own = max(parts["own"][0][2].axis_depths)
+        for depth in _halvings(random, s.deepest - deepest_own, fit.protocol):
+            parts[f"1/{2**depth}"] = [halved_view(*p, spacing, depth, s) for p in patches]
+        if fit.protocol == "aligned":
+            factors, thickness = random_factors(random), float(random.uniform(0.5, 1.0))
+            parts["degraded"] = [degraded_view(*p, spacing, factors, thickness, s) for p in patches]
+    elif fit.method != "unet":
+        depth = int(random.integers(1, 4))
+        if fit.method == "unet-aug-pad":
+            parts["restored"] = [padded_view(*p, spacing, depth, s) for p in patches]
+        else:
+            halvings = (2.0**depth,) * 3
+            factors = (
+                halvings if fit.protocol == "published" or random.random() < 0.5 else random_factors(random)
             )
-        elif n < size:
-            pads = [(0, 0)] * 3
-            pads[axis] = ((size - n + 1) // 2, (size - n) // 2)
-            image, label = np.pad(image, [(0, 0), *pads]), np.pad(label, pads)
-    return image, label
+            parts["restored"] = [restored_view(*p, spacing, factors, s) for p in patches]
+    return [stack(name, views, s.stages) for name, views in parts.items()]
+
+
+def patch_shape(patch: Sequence[int], reference_mm: Sequence[float], spacing_mm: Sequence[float]) -> Shape:
+    """Voxels (Z, Y, X) of this spacing that cover as many mm as `patch` does at the reference spacing."""
+    z, y, x = (max(1, round(n * r / s)) for n, r, s in zip(patch, reference_mm, spacing_mm, strict=True))
+    return z, y, x
 
 
 def augmented_patch(
-    sample: Sample, transform: transforms.Compose | None, patch: Shape, key: Sequence[int]
+    sample: Sample,
+    transform: transforms.Compose | None,
+    shape: Shape,
+    key: Sequence[int],
+    foreground_crops: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A random patch (Z, Y, X voxels) of a sample, augmented if there is a transform."""
     random = np.random.default_rng(list(key))
-    image, label = fit_to(sample.image, sample.label, patch, random)
+    image, label = random_crop(sample, shape, random, foreground_crops)
     if transform is not None:
         image, label = augment(transform, np.ascontiguousarray(image), label, int(random.integers(2**31)))
     return image, label
 
 
-def own_view(
-    image: np.ndarray, label: np.ndarray, spacing: Sequence[float], s: ViewSettings
-) -> tuple[np.ndarray, np.ndarray, Route]:
-    """The patch at its own spacing."""
-    return _on_network_grid(image, label, route_for(spacing, s.reference_spacing_mm, s.deepest), s)
+def random_crop(
+    sample: Sample, shape: Shape, random: np.random.Generator, foreground_crops: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crops at random where larger than shape (Z, Y, X), pads with 0 on both sides where smaller.
 
-
-def halved_view(
-    image: np.ndarray, label: np.ndarray, spacing: Sequence[float], depth: int, s: ViewSettings
-) -> tuple[np.ndarray, np.ndarray, Route]:
-    """The patch halved `depth` times along each axis."""
-    sizes = [n // 2**depth for n in label.shape]
-    route = route_for([v * 2**depth for v in spacing], s.reference_spacing_mm, s.deepest)
-    if s.protocol == "published":
-        return normalise(halve(image, depth), s.rule), corner_label(label, depth), route
-    coarse = majority_label(label, s.classes, sizes, [2**depth] * 3)
-    return normalise(halve(image, depth), s.rule), coarse, route
-
-
-def degraded_view(
-    image: np.ndarray,
-    label: np.ndarray,
-    spacing: Sequence[float],
-    factors: Sequence[float],
-    thickness: float,
-    s: ViewSettings,
-) -> tuple[np.ndarray, np.ndarray, Route]:
-    """The patch as a scanner with coarser voxels would give it: `factors` times its spacing along each axis."""
-    sizes = [max(1, round(n / factor)) for n, factor in zip(label.shape, factors, strict=True)]
-    steps = [n / size for n, size in zip(label.shape, sizes, strict=True)]
-    route = route_for(
-        [v * step for v, step in zip(spacing, steps, strict=True)], s.reference_spacing_mm, s.deepest
-    )
-    return _on_network_grid(degrade(image, sizes, steps, thickness), label, route, s)
-
-
-def _on_network_grid(
-    image: np.ndarray, label: np.ndarray, route: Route, s: ViewSettings
-) -> tuple[np.ndarray, np.ndarray, Route]:
-    """Normalises and resamples as inference does; the label goes from its fine grid to the network's voxels."""
-    sizes = network_shape(image.shape[1:], route)
-    image = resample(normalise(image, s.rule), sizes)
-    steps = [n / size for n, size in zip(label.shape, sizes, strict=True)]
-    coarse = label if sizes == label.shape else majority_label(label, s.classes, sizes, steps)
-    return image, coarse, route
-
-
-def stack(name: str, parts: Sequence[tuple[np.ndarray, np.ndarray, Route]], stages: int) -> View:
-    """Puts the same view of several scans into one batch, padded to what the poolings need."""
-    images, labels = [], []
-    route = parts[0][2]
-    for image, label, _ in parts:
-        padding = padding_for(label.shape, route, stages)
-        images.append(torch.from_numpy(np.pad(image, ((0, 0), *padding))))
-        labels.append(torch.from_numpy(np.pad(label, padding).astype(np.int64)))
-    return View(name, torch.stack(images), torch.stack(labels), route.axis_depths)
+    Args:
+        foreground_crops: share of crops that hold a random voxel of a random structure, so that small structures
+            in large scans are seen often enough.
+    """
+    image, label, centre = sample.image, sample.label, None
+    present = [voxels for voxels in sample.foreground if len(voxels)]
+    if present and random.random() < foreground_crops:
+        voxels = present[random.integers(len(present))]
+        centre = voxels[random.integers(len(voxels))]
+    for axis, size in enumerate(shape):
+        n = label.shape[axis]
+        if n > size:
+            low, high = 0, n - size
+            if centre is not None:
+                low, high = max(low, int(centre[axis]) - size + 1), min(high, int(centre[axis]))
+            start = int(random.integers(low, high + 1))
+            image = image.take(range(start, start + size), axis + 1)
+            label = label.take(range(start, start + size), axis)
+        elif n < size:
+            pads = [(0, 0)] * 3
+            pads[axis] = ((size - n + 1) // 2, (size - n) // 2)
+            image, label = np.pad(image, [(0, 0), *pads]), np.pad(label, pads)
+    return image, label
 
 
 def random_factors(random: np.random.Generator) -> tuple[float, float, float]:
@@ -174,32 +204,14 @@ def random_factors(random: np.random.Generator) -> tuple[float, float, float]:
     return factors[0], factors[1], factors[2]
 
 
-def training_step(
-    samples: Sequence[Sample],
-    transform: transforms.Compose | None,
-    patch: Shape,
-    key: tuple[int, int, int],
-    settings: ViewSettings,
-) -> list[View]:
-    """Views of one batch: its own resolution, one or two halved ones, one or two degraded ones.
+def _halvings(random: np.random.Generator, deepest: int, protocol: str) -> list[int]:
+    """How often to halve: all depths that are left in the published protocol, else two of them."""
+    depths = list(range(1, deepest + 1))
+    if protocol == "published" or len(depths) <= 2:
+        return depths
+    return sorted(int(d) for d in random.choice(depths, size=2, replace=False))
 
-    Args:
-        key: (seed, epoch, step); decides everything random.
-    """
-    random = np.random.default_rng(list(key))
-    spacing = samples[0].spacing_mm
-    patches = [augmented_patch(s, transform, patch, (*key, i)) for i, s in enumerate(samples)]
-    views = [stack("own", [own_view(*p, spacing, settings) for p in patches], settings.stages)]
-    depths = range(1, settings.deepest + 1)
-    if settings.protocol == "published":
-        chosen = list(depths)
-    else:
-        chosen = [int(d) for d in random.choice(list(depths), size=min(2, len(depths)), replace=False)]
-    for depth in chosen:
-        parts = [halved_view(*p, spacing, depth, settings) for p in patches]
-        views.append(stack(f"1/{2**depth}", parts, settings.stages))
-    if settings.protocol == "aligned":
-        factors, thickness = random_factors(random), float(random.uniform(0.5, 1.0))
-        degraded = [degraded_view(*p, spacing, factors, thickness, settings) for p in patches]
-        views.append(stack("degraded", degraded, settings.stages))
-    return views
+
+@lru_cache(maxsize=64)
+def _transform(config: AugmentationConfig, spacing_mm: tuple[float, float, float]) -> transforms.Compose:
+    return build_augmentation(config, spacing_mm)

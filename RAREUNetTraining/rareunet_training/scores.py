@@ -1,36 +1,235 @@
-"""Scores as tables: a line per condition for people, a row per case for spreadsheets."""
+"""Scores of cases, their mean and spread, and tables of them: for people, spreadsheets and the bundle."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from rareunet_training.evaluation import Score, resolution_card
+import numpy as np
+
+from rareunet_training.conditions import SCALES
+from rareunet_training.metrics import METRICS, Agreement
+
+FRAMES = {"scan": "on the grid of the scan", "world": "on the original grid"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """One case under one condition. Values per structure are NaN where it is absent on both sides.
+
+    Attributes:
+        case, condition: their names.
+        spacing_mm: of the presented scan (S, A, R).
+        dice: of each structure, on the presented scan's grid.
+        seconds: what the prediction took.
+        on_scan: all measures of each structure on the presented scan's grid; empty if only Dice was asked for.
+        in_world: the same on the original scan's grid, against its full-resolution label map.
+    """
+
+    case: str
+    condition: str
+    spacing_mm: tuple[float, float, float]
+    dice: tuple[float, ...]
+    seconds: float
+    on_scan: tuple[Agreement, ...] = ()
+    in_world: tuple[Agreement, ...] = ()
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean over the structures."""
+        return mean_of(self.dice)
+
+    def values(self, metric: str, frame: str = "scan") -> tuple[float, ...]:
+        """A measure of each structure; empty where it was not measured."""
+        if metric == "dice" and frame == "scan":
+            return self.dice
+        return tuple(getattr(a, metric) for a in (self.on_scan if frame == "scan" else self.in_world))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and standard deviation over cases of the mean over structures, and the mean of each structure."""
+
+    cases: int
+    mean: float
+    sd: float
+    by_label: tuple[float, ...]
+
+    def text(self, decimals: int = 3) -> str:
+        return f"{self.mean:.{decimals}f} +- {self.sd:.{decimals}f}" if self.cases else "-"
+
+
+def summarise(scores: Sequence[Score], metric: str = "dice", frame: str = "scan") -> Summary:
+    """Of scores under one condition; cases and structures without a finite value are left out."""
+    values = [score.values(metric, frame) for score in scores]
+    means = [m for m in map(mean_of, values) if np.isfinite(m)]
+    spread = float(np.std(means, ddof=1)) if len(means) > 1 else 0.0
+    by_label = tuple(mean_of(column) for column in zip(*values, strict=True))
+    return Summary(len(means), mean_of(means), spread, by_label)
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """Mean of the finite values; NaN without any."""
+    finite = [v for v in values if np.isfinite(v)]
+    return float(np.mean(finite)) if finite else float("nan")
+
+
+def by_condition(scores: Sequence[Score]) -> dict[str, list[Score]]:
+    """Scores of each condition, in the order of their first appearance."""
+    groups: dict[str, list[Score]] = {}
+    for score in scores:
+        groups.setdefault(score.condition, []).append(score)
+    return groups
+
+
+def by_condition_and_spacing(scores: Sequence[Score]) -> dict[str, list[Score]]:
+    """by_condition, and after "native" a group for each spacing (R x A x S, to half a mm) if the scans have several."""
+    groups: dict[str, list[Score]] = {}
+    for condition, rows in by_condition(scores).items():
+        groups[condition] = rows
+        if condition == "native":
+            spacings: dict[str, list[Score]] = {}
+            for row in sorted(rows, key=lambda row: row.spacing_mm):
+                rounded = " x ".join(f"{max(0.5, round(2 * s) / 2):g}" for s in reversed(row.spacing_mm))
+                spacings.setdefault(f"- about {rounded} mm", []).append(row)
+            groups |= spacings if len(spacings) > 1 else {}
+    return groups
+
+
+def spacing_of(scores: Sequence[Score]) -> tuple[float, float, float]:
+    """Median spacing (S, A, R) of scores under one condition, mm."""
+    z, y, x = (round(float(s), 3) for s in np.median([score.spacing_mm for score in scores], axis=0))
+    return z, y, x
+
+
+def resolution_card(scores: Sequence[Score], label_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Mean and spread over cases for each condition, in the form that bundle.json keeps."""
+    card = []
+    for condition, rows in by_condition(scores).items():
+        dice = summarise(rows)
+        if not dice.cases:
+            continue
+        row = {
+            "condition": condition,
+            "spacing_mm": list(spacing_of(rows)),
+            "cases": dice.cases,
+            "dice_mean": round(dice.mean, 4),
+            "dice_sd": round(dice.sd, 4),
+            "dice_by_label": {
+                name: round(value, 4)
+                for name, value in zip(label_names, dice.by_label, strict=True)
+                if np.isfinite(value)
+            },
+        }
+        for key, metric, frame in (
+            ("world_dice_mean", "dice", "world"),
+            ("hd95_mm_mean", "hd95_mm", "world"),
+            ("surface_dice_mean", "surface_dice", "world"),
+        ):
+            measured = summarise(rows, metric, frame)
+            if measured.cases:
+                row[key] = round(measured.mean, 4)
+        card.append(row)
+    return card
 
 
 def table(scores: Sequence[Score], label_names: Sequence[str]) -> str:
-    """Mean +- standard deviation over cases for each condition, and the mean of each structure."""
-    lines = [
-        f"{'condition':<24} {'cases':>5}  {'Dice':<15}" + "".join(f" {name:>22}" for name in label_names)
+    """A line per condition: mean +- standard deviation over cases, and what else was measured."""
+    measured = any(score.in_world for score in scores)
+    extra = [
+        ("dice", "world Dice"),
+        ("hd95_mm", "HD95 mm"),
+        ("surface_dice", "surface Dice"),
+        ("volume_error_percent", "volume %"),
     ]
-    for row in resolution_card(scores, label_names):
-        by_label = "".join(f" {row['dice_by_label'][name]:>22.3f}" for name in label_names)
-        dice = f"{row['dice_mean']:.3f} +- {row['dice_sd']:.3f}"
-        lines.append(f"{row['condition']:<24} {row['cases']:>5}  {dice:<15}{by_label}")
+    head = f"{'condition':<24} {'cases':>5}  {'Dice':<15}" + "".join(f" {name:>22}" for name in label_names)
+    lines = [head + ("".join(f" {title:>12}" for _, title in extra) + f" {'seconds':>8}" if measured else "")]
+    for condition, rows in by_condition_and_spacing(scores).items():
+        dice = summarise(rows)
+        line = f"{condition:<24} {dice.cases:>5}  {dice.text():<15}"
+        line += "".join(f" {_fixed(value, 3):>22}" for value in dice.by_label)
+        if measured:
+            for metric, _ in extra:
+                line += f" {_fixed(summarise(rows, metric, 'world').mean, METRICS[metric].decimals):>12}"
+            line += f" {_fixed(mean_of([row.seconds for row in rows]), 3):>8}"
+        lines.append(line)
     return "\n".join(lines)
 
 
+def not_found(scores: Sequence[Score], label_names: Sequence[str]) -> list[str]:
+    """Sentences that count the structures which one side alone has; they have no HD95 and are not in its mean."""
+    sentences = []
+    for condition, rows in by_condition(scores).items():
+        for index, name in enumerate(label_names):
+            found = [row.on_scan[index] for row in rows if row.on_scan]
+            missed, false = sum(a.not_found for a in found), sum(a.not_there for a in found)
+            if missed:
+                sentences.append(f"{condition}: {name} was not found in {missed} of {len(found)} cases.")
+            if false:
+                sentences.append(
+                    f"{condition}: {name} was found in {false} of {len(found)} cases that don't have it."
+                )
+    return sentences
+
+
+def paper_rows(models: Mapping[str, Sequence[Score]], protocol: str) -> dict[str, list[Summary]]:
+    """The paper's table: for each model the scales 1, 1/2, 1/4, 1/8 and overall (each case's mean over the scales)."""
+    rows = {}
+    for model, scores in models.items():
+        scales = [[s for s in scores if s.condition == f"scale {scale} ({protocol})"] for scale in SCALES]
+        if not all(scales):
+            continue
+        means = [{s.case: s.mean_dice for s in scale} for scale in scales]
+        overall = [mean_of([scale.get(case, np.nan) for scale in means]) for case in means[0]]
+        spread = float(np.std(overall, ddof=1)) if len(overall) > 1 else 0.0
+        rows[model] = [*map(summarise, scales), Summary(len(overall), mean_of(overall), spread, ())]
+    return rows
+
+
+def paper_table(models: Mapping[str, Sequence[Score]], protocol: str) -> str:
+    """`paper_rows` as text; empty if no model was scored at all four scales."""
+    rows = paper_rows(models, protocol)
+    if not rows:
+        return ""
+    width = max(map(len, (*rows, "model")))
+    lines = [
+        f"Dice, {protocol} protocol",
+        f"{'model':<{width}}" + "".join(f"  {s:<14}" for s in (*SCALES, "overall")),
+    ]
+    lines += [f"{name:<{width}}" + "".join(f"  {s.text():<14}" for s in row) for name, row in rows.items()]
+    return "\n".join(line.rstrip() for line in lines)
+
+
 def write_csv(scores: Sequence[Score], label_names: Sequence[str], path: Path) -> None:
-    """A row per case and condition."""
+    """A row per case and condition; empty cells were not measured or don't exist."""
+    measured = any(score.in_world for score in scores)
+    columns = [(metric, frame) for frame in FRAMES for metric in METRICS] if measured else [("dice", "scan")]
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        spacing = [f"spacing_{axis}_mm" for axis in "zyx"]
-        writer.writerow(
-            ["case", "condition", *spacing, "dice_mean", *(f"dice {n}" for n in label_names), "seconds"]
-        )
+        header = ["case", "condition", *(f"spacing_{axis}_mm" for axis in "zyx"), "dice_mean", "seconds"]
+        for metric, frame in columns:
+            prefix = "world " if frame == "world" else ""
+            header += [f"{prefix}{metric} {name}" for name in label_names]
+        writer.writerow(header)
         for s in scores:
-            dice = [f"{value:.4f}" for value in (s.mean_dice, *s.dice)]
-            writer.writerow(
-                [s.case, s.condition, *(f"{v:g}" for v in s.spacing_mm), *dice, f"{s.seconds:.3f}"]
-            )
+            row = [
+                s.case,
+                s.condition,
+                *(f"{v:g}" for v in s.spacing_mm),
+                _cell(s.mean_dice),
+                _cell(s.seconds),
+            ]
+            for metric, frame in columns:
+                row += map(_cell, s.values(metric, frame) or [np.nan] * len(label_names))
+            writer.writerow(row)
+
+
+def _fixed(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}" if np.isfinite(value) else "-"
+
+
+def _cell(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.4f}"

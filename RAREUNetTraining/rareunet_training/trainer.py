@@ -5,32 +5,42 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
 
 from rareunet.architecture import Architecture
-from rareunet.bundle import Bundle, Label
-from rareunet.device import choose_device
+from rareunet.bundle import Bundle
 from rareunet.network import RAREUNet
 from rareunet.predictor import Predictor
-from rareunet.preprocessing import IntensityRule
-from rareunet_training.augmentation import build_augmentation
 from rareunet_training.checkpoint import load_checkpoint, save_checkpoint
-from rareunet_training.configuration import ModelConfig, TrainingConfig
-from rareunet_training.dataset import Sample, View, ViewSettings, training_step
-from rareunet_training.evaluation import Score, evaluate, quick_conditions
+from rareunet_training.conditions import Condition, quick_conditions
+from rareunet_training.configuration import TrainingConfig
+from rareunet_training.dataset import Step, StepDataset
+from rareunet_training.distributed import Processes
+from rareunet_training.evaluation import Metrics, evaluate
 from rareunet_training.loss import total_loss
+from rareunet_training.model import take_weights
+from rareunet_training.samples import SampleCache
+from rareunet_training.schedule import Schedule
+from rareunet_training.scores import Score
+from rareunet_training.views import ViewSettings
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite; names the step and its cases."""
+    """The loss became NaN or infinite; names the epoch and its cases."""
+
+
+class TrainingStopped(Exception):
+    """The run was asked to stop and has saved a checkpoint."""
 
 
 @dataclass
@@ -41,14 +51,18 @@ class EpochReport:
     losses: dict[str, float]
     learning_rate: float
     seconds: float
+    samples_per_second: float
     scores: list[Score] = field(default_factory=list)
 
     def dice(self) -> dict[str, float]:
-        """Mean Dice by condition."""
+        """Mean Dice over the cases, by condition."""
         conditions = dict.fromkeys(score.condition for score in self.scores)
-        return {
-            c: float(np.nanmean([s.mean_dice for s in self.scores if s.condition == c])) for c in conditions
-        }
+        return {c: _mean([s.mean_dice for s in self.scores if s.condition == c]) for c in conditions}
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean over all validated resolutions; NaN where nothing was validated."""
+        return _mean(list(self.dice().values()))
 
 
 class Trainer:
@@ -56,170 +70,243 @@ class Trainer:
 
     Args:
         config: the resolved configuration.
-        training, validation: cases in memory.
+        bundle: describes the model to be made, without weights (see model.describe_bundle).
+        training, validation: the samples.
         folder: where checkpoints go.
+        processes: the processes that share the run.
         on_step: called with (epoch, step, steps) after each step.
+        should_stop: asked after each step; if True in any process, a checkpoint is saved and TrainingStopped raised.
     """
 
     def __init__(
         self,
         config: TrainingConfig,
-        training: Sequence[Sample],
-        validation: Sequence[Sample],
+        bundle: Bundle,
+        training: SampleCache,
+        validation: SampleCache,
         folder: Path,
+        processes: Processes | None = None,
         on_step: Callable[[int, int, int], None] = lambda epoch, step, steps: None,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.config, self.training, self.validation, self.on_step = (
-            config,
-            list(training),
-            list(validation),
-            on_step,
-        )
+        self.config, self.bundle, self.training, self.validation = config, bundle, training, validation
+        self.processes, self.on_step, self.should_stop = processes or Processes(), on_step, should_stop
         self.checkpoint = folder / "last.ckpt"
-        self.device = choose_device(config.fit.device)
-        torch.manual_seed(config.fit.seed)
-        self.bundle = describe_bundle(config, self.training)
-        self.network = RAREUNet(Architecture(**self.bundle.architecture)).to(self.device)
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.fit.ema_decay))
+        fit = config.fit
+        self.device = self.processes.device(fit.device)
+        torch.manual_seed(fit.seed)
+        self.network = RAREUNet(Architecture(**bundle.architecture)).to(self.device)
+        self._in_training = self.processes.wrap(self.network, self.device)
+        self.average = AveragedModel(self.network, multi_avg_fn=moving_average(fit.ema_decay))
+        self.best: dict[str, Any] = {"dice": -1.0, "epoch": 0, "average": None}
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), config.fit.learning_rate, weight_decay=config.fit.weight_decay
+            self.network.parameters(), fit.learning_rate, weight_decay=fit.weight_decay
         )
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.fit.precision == "float16")
-        self.transform = build_augmentation(config.augmentation)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=fit.precision == "float16")
+        self.schedule = Schedule(fit)
         self.settings = ViewSettings(
-            self.bundle.reference_spacing_mm, self.bundle.stages, self.bundle.deepest, len(self.bundle.labels) + 1,
-            self.bundle.intensity, config.fit.protocol,
+            bundle.reference_spacing_mm, bundle.stages, bundle.deepest, len(bundle.labels) + 1, bundle.intensity,
+            fit.protocol,
         )  # fmt: skip
-        self.epoch = 0
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return math.ceil(len(self.training) / self.config.fit.batch_size)
+        self.epoch, self.step, self.seconds = 0, 0, 0.0
+        self.losses: dict[str, list[float]] = {}
+        self._saved_at = time.monotonic()
 
     def run(self) -> Iterator[EpochReport]:
-        """Trains from the current epoch to the last, saving a checkpoint after each."""
-        while self.epoch < self.config.fit.epochs:
-            report = self._train_epoch()
-            self.epoch += 1
-            if self.epoch % self.config.fit.validate_every == 0 or self.epoch == self.config.fit.epochs:
+        """Trains from where it stands to the end, saving a checkpoint after each epoch.
+
+        Raises:
+            TrainingStopped: it was asked to stop; everything up to the last step is saved.
+            NonFiniteLossError: the loss is no number any more; the last checkpoint is from before.
+            OSError: a checkpoint could not be written; the one before is intact.
+        """
+        fit = self.config.fit
+        while self.epoch < fit.epochs and not self._has_waited_enough():
+            rate = self._train_epoch()
+            losses = {name: _mean(values) for name, values in self.losses.items()}
+            speed = len(self.training) / self.seconds
+            report = EpochReport(self.epoch + 1, losses, rate, self.seconds, speed)
+            if self._is_validated(self.epoch + 1):
                 report.scores = self.validate()
-            save_checkpoint(self.checkpoint, self.state())
+                self._remember_best(report)
+            self.schedule.epoch_done(losses["total"])
+            self.epoch, self.step, self.seconds, self.losses = self.epoch + 1, 0, 0.0, {}
+            self.save()
             yield report
+        if fit.patience and self.best["average"] is not None:
+            self.average.load_state_dict(self.best["average"])
 
     def validate(self) -> list[Score]:
-        """Scores the averaged weights on the validation cases."""
+        """Scores the averaged weights on some validation cases, at the few resolutions that matter most."""
         cases = self.validation[: self.config.data.validation_cases or None]
-        return evaluate(self.predictor(), cases, quick_conditions(self.config.fit.protocol))
+        return self.score(cases, quick_conditions(self.config.fit.protocol))
+
+    def score(
+        self, cases: SampleCache, conditions: Sequence[Condition], metrics: Metrics = "dice"
+    ) -> list[Score]:
+        """Scores the averaged weights; every process does its share, and every one gets all scores, by case.
+
+        Raises:
+            TrainingStopped: it was asked to stop; the training so far is saved.
+        """
+        predictor, mine = self.predictor(), self.processes.share(range(len(cases)))
+        scores: list[Score] = []
+        for turn in range(math.ceil(len(cases) / self.processes.world_size)):
+            if turn < len(mine):
+                scores += evaluate(predictor, [cases[mine[turn]]], conditions, metrics)
+            self._stop_if_asked()
+        return sorted(self.processes.gather(scores), key=lambda score: score.case)
 
     def predictor(self) -> Predictor:
         """The averaged weights behind the path that users run."""
         network: RAREUNet = self.average.module  # type: ignore[assignment]  # torch types it as any Module
         return Predictor(self.bundle, str(self.device), network=network.eval())
 
+    def save(self) -> None:
+        """Saves a checkpoint; a failure of the first process to write it fails every process."""
+        problem = None
+        if self.processes.is_first:
+            try:
+                save_checkpoint(self.checkpoint, self.state())
+            except OSError as error:
+                problem = error
+        if self.processes.any(problem is not None):
+            raise problem or OSError("the first process could not write the checkpoint.")
+        self._saved_at = time.monotonic()
+
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """What a checkpoint holds. Random numbers are keyed by seed, epoch and step, so there is no state of theirs."""
         return {
-            "config": self.config.to_dict(), "epoch": self.epoch, "network": self.network.state_dict(),
-            "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(), "torch_rng": torch.get_rng_state(),
+            "config": self.config.to_dict(), "architecture": self.bundle.architecture,
+            "cases": [facts.name for facts in self.training.facts],
+            "epoch": self.epoch, "step": self.step, "seconds": self.seconds, "losses": self.losses,
+            "network": self.network.state_dict(), "average": self.average.state_dict(), "best": self.best,
+            "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
+            "schedule": self.schedule.state(),
         }  # fmt: skip
 
     def resume(self) -> None:
-        """Goes on from the last checkpoint."""
-        state = load_checkpoint(self.checkpoint)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["torch_rng"])
-        self.epoch = int(state["epoch"])
+        """Goes on from the last checkpoint, exactly where it stood.
 
-    def _train_epoch(self) -> EpochReport:
-        self.network.train()
-        fit, start, sums = self.config.fit, time.perf_counter(), dict[str, list[float]]()
-        order = self._batches()
-        rate = 0.0
-        for step, batch in enumerate(order):
-            rate = self._set_learning_rate(self.epoch + step / len(order))
-            samples = [self.training[i] for i in batch]
-            key = (fit.seed, self.epoch, step)
-            views = training_step(samples, self.transform, self._patch(), key, self.settings)
-            for name, value in self._optimise(views, samples).items():
-                sums.setdefault(name, []).append(value)
-            self.on_step(self.epoch, step + 1, len(order))
-        losses = {name: float(np.mean(values)) for name, values in sums.items()}
-        return EpochReport(self.epoch + 1, losses, rate, time.perf_counter() - start)
+        Raises:
+            ValueError: there is none, or it is of another network or other cases.
+        """
+        state = self.processes.from_first(
+            load_checkpoint(self.checkpoint) if self.processes.is_first else None
+        )
+        assert state is not None
+        if state["architecture"] != self.bundle.architecture:
+            raise ValueError(
+                f"{self.checkpoint} holds another network ({state['architecture']}): resume with the configuration"
+                " it was started with, or choose a new output folder."
+            )
+        if state["cases"] != [facts.name for facts in self.training.facts]:
+            raise ValueError(
+                f"{self.checkpoint} was trained on other cases: resume with the data and fold it was started with, or"
+                " choose a new output folder."
+            )
+        for name in ("network", "average", "optimizer", "scaler"):
+            getattr(self, name).load_state_dict(state[name])
+        self.schedule.load_state(state["schedule"])
+        self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
+        self.losses, self.best = state["losses"], state["best"]
 
-    def _optimise(self, views: Sequence[View], samples: Sequence[Sample]) -> dict[str, float]:
-        precision = PRECISIONS[self.config.fit.precision]
-        views = [view.to(self.device) for view in views]
+    def start_from(self, bundle: Bundle) -> None:
+        """Begins with the weights of a trained model instead of random ones."""
+        take_weights(self.network, bundle)
+        self.average.module.load_state_dict(self.network.state_dict())
+
+    def _train_epoch(self) -> float:
+        """The steps that this epoch still has; returns the last learning rate."""
+        steps = StepDataset(
+            self.training, self.config.fit, self.config.augmentation, self.settings, self.epoch,
+            self.processes.rank, self.processes.world_size,
+        )  # fmt: skip
+        loader = DataLoader(
+            steps, batch_size=None, sampler=range(self.step, len(steps)), num_workers=self.config.fit.workers
+        )
+        self._in_training.train()
+        rate = self.schedule.rate(self.epoch + self.step / len(steps))
+        start = time.perf_counter()
+        for step in loader:
+            rate = self.schedule.rate(self.epoch + self.step / len(steps))
+            for name, value in self._optimise(step, rate).items():
+                self.losses.setdefault(name, []).append(value)
+            self.step += 1
+            now = time.perf_counter()
+            self.seconds, start = self.seconds + now - start, now
+            self.on_step(self.epoch, self.step, len(steps))
+            self._save_if_due()
+            start = time.perf_counter()
+        return rate
+
+    def _optimise(self, step: Step, rate: float) -> dict[str, float]:
+        """One step; returns its loss by part."""
+        fit = self.config.fit
+        precision = PRECISIONS[fit.precision]
+        views = [view.to(self.device) for view in step.views]
+        torch.manual_seed(_dropout_seed(fit.seed, self.epoch, self.step, self.processes.rank))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
-            walks = self.network([v.images for v in views], [v.axis_depths for v in views])
-        loss, parts = total_loss(walks, views, self.config.loss)
-        if not torch.isfinite(loss):
-            cases = ", ".join(sample.name for sample in samples)
+            walks = self._in_training([v.images for v in views], [v.axis_depths for v in views])
+        loss = total_loss(walks, views, self.config.loss, step.weight, self.processes.sum)
+        if not torch.isfinite(loss.total):
             raise NonFiniteLossError(
-                f"the loss became {float(loss.detach())} in epoch {self.epoch + 1} with {cases}: the last checkpoint"
-                " is from before. Lower fit.learning_rate or look at these cases."
+                f"the loss became {float(loss.total.detach())} in epoch {self.epoch + 1} with {', '.join(step.cases)}:"
+                " the last checkpoint is from before. Lower fit.learning_rate or look at these cases."
             )
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss.total).backward()
         self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.fit.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), fit.gradient_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update_parameters(self.network)
-        return {"total": float(loss.detach()), **parts}
+        return {"total": float(loss.total.detach()), **loss.parts}
 
-    def _batches(self) -> list[list[int]]:
-        """Cases of equal spacing, in an order that the seed and epoch decide."""
-        random = np.random.default_rng([self.config.fit.seed, self.epoch])
-        groups: dict[tuple[float, ...], list[int]] = {}
-        for index in random.permutation(len(self.training)):
-            spacing = tuple(round(s, 3) for s in self.training[index].spacing_mm)
-            groups.setdefault(spacing, []).append(int(index))
-        size = self.config.fit.batch_size
-        batches = [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
-        return [batches[i] for i in random.permutation(len(batches))]
+    def _save_if_due(self) -> None:
+        """Between two steps: stops if asked to, and saves if the last checkpoint is long ago."""
+        self._stop_if_asked()
+        minutes = (time.monotonic() - self._saved_at) / 60
+        if self.processes.any(minutes >= self.config.fit.checkpoint_minutes):
+            self.save()
 
-    def _patch(self) -> tuple[int, int, int]:
-        z, y, x = self.config.fit.patch
-        return z, y, x
+    def _stop_if_asked(self) -> None:
+        if self.processes.any(self.should_stop()):
+            self.save()
+            raise TrainingStopped
 
-    def _set_learning_rate(self, epoch: float) -> float:
+    def _is_validated(self, epoch: int) -> bool:
         fit = self.config.fit
-        warm_up = min(1.0, (epoch + 1e-2) / max(fit.warm_up_epochs, 1e-9)) if fit.warm_up_epochs else 1.0
-        rate = fit.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * epoch / fit.epochs))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        return rate
+        return len(self.validation) > 0 and (epoch % fit.validate_every == 0 or epoch == fit.epochs)
+
+    def _remember_best(self, report: EpochReport) -> None:
+        if self.config.fit.patience and report.mean_dice > self.best["dice"]:
+            weights = deepcopy(self.average.state_dict())
+            self.best = {"dice": report.mean_dice, "epoch": report.epoch, "average": weights}
+
+    def _has_waited_enough(self) -> bool:
+        patience = self.config.fit.patience
+        return bool(patience and self.best["epoch"] and self.epoch - self.best["epoch"] >= patience)
 
 
-def describe_bundle(config: TrainingConfig, training: Sequence[Sample]) -> Bundle:
-    """The bundle that this configuration will make, without weights."""
-    model: ModelConfig = config.model
-    labels = tuple(Label(**{**label, "color": tuple(label["color"])}) for label in model.labels)
-    architecture = Architecture.preset(model.preset, len(model.channels), len(labels) + 1)
-    extents = np.array([np.multiply(s.label.shape, s.spacing_mm) for s in training])
-    z, y, x = model.reference_spacing_mm
-    training_facts = {
-        "data": {"cases": len(training), "fold": config.data.fold, "excluded": config.data.exclude},
-        "settings": {
-            "fit": asdict(config.fit),
-            "loss": asdict(config.loss),
-            "augmentation": asdict(config.augmentation),
-        },
-        "software": {"torch": torch.__version__.split("+")[0]},
-    }
-    return Bundle(
-        name=model.name, title=model.title, description=model.description, version=model.version,
-        license=model.license, architecture=asdict(architecture) | model.network, reference_spacing_mm=(z, y, x),
-        channels=tuple({"name": name} for name in model.channels), labels=labels, intensity=IntensityRule(),
-        field_of_view_mm={"smallest": _extent(extents.min(axis=0)), "largest": _extent(extents.max(axis=0))},
-        training=training_facts,
-    )  # fmt: skip
+def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Moves averaged weights towards the current ones by 1 - decay, faster in the first steps, so that a short run's
+    average does not hold the random weights it began with."""
+
+    @torch.no_grad()
+    def update(averaged: Any, current: Any, steps: Any) -> None:
+        n = float(steps)
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
 
 
-def _extent(values: np.ndarray) -> tuple[float, float, float]:
-    z, y, x = (round(float(v), 2) for v in values)
-    return z, y, x
+def _dropout_seed(*key: int) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+
+def _mean(values: list[float]) -> float:
+    finite = [value for value in values if not np.isnan(value)]
+    return float(np.mean(finite)) if finite else float("nan")

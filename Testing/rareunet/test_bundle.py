@@ -19,7 +19,7 @@ from rareunet.network import Architecture, RAREUNet
 def rewrite(bundle: Bundle, **changes: object) -> None:
     """Changes bundle.json and its hash, as someone would who knows the format."""
     path = bundle.folder / "bundle.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}))
     write_hashes(bundle.folder)
 
 
@@ -164,7 +164,7 @@ def test_a_folder_with_other_files_is_not_replaced(tmp_path, tiny_bundle, tiny_a
     (folder / "letter.txt").write_text("dear")
     with pytest.raises(BundleError, match=r"letter\.txt"):
         tiny_bundle.save(folder, RAREUNet(tiny_architecture))
-    assert (folder / "letter.txt").read_text() == "dear"
+    assert (folder / "letter.txt").read_text(encoding="utf-8") == "dear"
 
 
 def test_unsaved_bundle_has_no_weights(tiny_bundle):

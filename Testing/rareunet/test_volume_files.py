@@ -646,7 +646,7 @@ def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch, where, extension):
     with pytest.raises(OSError, match=r"No space left on device.*unchanged.*Free space") as caught:
         write_label_map(path, VOXELS, volume)
     assert path.name in str(caught.value)
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from rareunet.network import Architecture, RAREUNet, Walk
-from rareunet_training.loss import consistency_loss, segmentation_loss
+from rareunet_training.configuration import LossConfig
+from rareunet_training.loss import (
+    consistency_loss,
+    consistency_sums,
+    segmentation_loss,
+    segmentation_sums,
+    total_loss,
+)
+from rareunet_training.views import View
 
 
 def certain_logits(labels: torch.Tensor, classes: int) -> torch.Tensor:
@@ -15,33 +23,36 @@ def certain_logits(labels: torch.Tensor, classes: int) -> torch.Tensor:
 
 def test_perfect_prediction_costs_nothing():
     labels = torch.randint(0, 3, (2, 4, 4, 4))
-    assert segmentation_loss(certain_logits(labels, 3), labels, 0.5).item() == pytest.approx(0, abs=1e-5)
+    assert segmentation_loss(
+        segmentation_sums(certain_logits(labels, 3), labels), 0.5
+    ).item() == pytest.approx(0, abs=1e-5)
 
 
 def test_uniform_prediction_costs_log_of_classes():
     labels = torch.randint(0, 3, (1, 4, 4, 4))
-    loss = segmentation_loss(torch.zeros(1, 3, 4, 4, 4), labels, alpha=1.0)
+    loss = segmentation_loss(segmentation_sums(torch.zeros(1, 3, 4, 4, 4), labels), alpha=1.0)
     assert loss.item() == pytest.approx(math.log(3), rel=1e-5)
 
 
 def test_class_absent_everywhere_costs_no_dice():
     labels = torch.zeros(1, 4, 4, 4, dtype=torch.int64)
-    assert segmentation_loss(certain_logits(labels, 2), labels, alpha=0.0).item() == pytest.approx(
-        0, abs=1e-5
-    )
+    sums = segmentation_sums(certain_logits(labels, 2), labels)
+    assert segmentation_loss(sums, alpha=0.0).item() == pytest.approx(0, abs=1e-5)
 
 
 def test_consistency_compares_at_the_stage_where_all_axes_have_caught_up():
     full = Walk(torch.zeros(1), {0: torch.zeros(1, 2, 8, 8, 8), 2: torch.ones(1, 2, 2, 2, 2)})
     thick = Walk(torch.zeros(1), {0: torch.zeros(1, 2, 2, 8, 8), 2: torch.full((1, 2, 2, 2, 2), 3.0)})
-    assert consistency_loss([full, thick], [(0, 0, 0), (2, 0, 0)]).item() == pytest.approx(4.0)
+    assert consistency_loss(consistency_sums([full, thick], [(0, 0, 0), (2, 0, 0)])).item() == pytest.approx(
+        4.0
+    )
 
 
 def test_consistency_target_gets_no_gradient():
     network = RAREUNet(Architecture(filters=2, stages=3, gateways=2, classes=2, dropout=0.0))
     image = torch.rand(1, 1, 16, 16, 16)
     walks = network([image, image[..., ::2, ::2, ::2]], [(0, 0, 0), (1, 1, 1)])
-    consistency_loss(walks, [(0, 0, 0), (1, 1, 1)]).backward()
+    consistency_loss(consistency_sums(walks, [(0, 0, 0), (1, 1, 1)])).backward()
     assert network.gateways["1"].convolutions[0].weight.grad.abs().sum() > 0
     assert network.encoder[1].convolutions[0].weight.grad is None
 
@@ -49,4 +60,29 @@ def test_consistency_target_gets_no_gradient():
 def test_views_of_other_grids_are_left_out_of_the_consistency():
     full = Walk(torch.zeros(1), {1: torch.zeros(1, 2, 4, 4, 4)})
     other = Walk(torch.zeros(1), {1: torch.ones(1, 2, 3, 3, 3)})
-    assert consistency_loss([full, other], [(0, 0, 0), (1, 1, 1)]).item() == 0
+    assert consistency_loss(consistency_sums([full, other], [(0, 0, 0), (1, 1, 1)])).item() == 0
+
+
+def test_loss_of_a_batch_is_that_of_its_parts_added_up():
+    """What two processes hold of a batch of three; the weight of 0 silences a case that is only repeated."""
+    torch.manual_seed(0)
+    logits, labels = torch.randn(3, 3, 4, 4, 4), torch.randint(0, 3, (3, 4, 4, 4))
+    features = torch.randn(3, 2, 2, 2, 2), torch.randn(3, 2, 2, 2, 2)
+
+    def loss(part, weight=1.0, others=()):
+        walks = [Walk(logits[part], {1: features[0][part]}), Walk(logits[part], {1: features[1][part]})]
+        views = [View(n, None, labels[part], (d,) * 3) for n, d in (("own", 0), ("1/2", 1))]
+        sent = []
+
+        def reduce(sums):
+            sent.append(sums)
+            return sums + sum(others)
+
+        return total_loss(walks, views, LossConfig(), weight, reduce), sent[0]
+
+    whole, _ = loss(slice(0, 3))
+    _, of_second = loss(slice(2, 3))
+    _, of_third = loss(slice(0, 1), weight=0.0)
+    shared, _ = loss(slice(0, 2), others=(of_second, of_third))
+    assert shared.total.item() == pytest.approx(whole.total.item(), rel=1e-5)
+    assert shared.parts == pytest.approx(whole.parts, rel=1e-5)

@@ -1,251 +1,193 @@
-"""A whole run on small synthetic scans: folders -> configuration -> epochs -> bundle -> prediction."""
+"""The training loop on balls in memory: it learns, resumes exactly, stops cleanly and keeps the best."""
 
-import json
-import subprocess
-import sys
+import math
 
 import numpy as np
 import pytest
 import torch
+from training_helpers import config_of_balls, make_trainer, samples
 
-from rareunet import Predictor, Volume, read_volume
-from rareunet.preprocessing import IntensityRule
-from rareunet.volume_files import write_label_map, write_volume
-from rareunet_training.__main__ import main, parse
-from rareunet_training.cases import find_cases, make_folds
-from rareunet_training.checkpoint import load_checkpoint, save_checkpoint
-from rareunet_training.configuration import read_config
-from rareunet_training.dataset import Sample, ViewSettings, random_factors, training_step
-from rareunet_training.evaluate_command import evaluate_model
-from rareunet_training.fit_command import fit, load_data
-from rareunet_training.trainer import NonFiniteLossError, Trainer
-
-TOML = """
-[data]
-folder = "data"
-fold = 0
-validation_cases = 1
-
-[model]
-name = "balls"
-title = "Balls"
-channels = ["T1"]
-network = {filters = 4, stages = 3, gateways = 2, max_filters = 16}
-
-[[model.labels]]
-value = 3
-name = "Ball"
-color = [200, 30, 30]
-
-[fit]
-patch = [16, 16, 16]
-epochs = 2
-validate_every = 2
-device = "cpu"
-"""
+from rareunet_training import trainer as trainer_module
+from rareunet_training.schedule import Schedule
+from rareunet_training.trainer import NonFiniteLossError, TrainingStopped
 
 
-@pytest.fixture
-def config_file(tmp_path):
-    random = np.random.default_rng(0)
-    for folder in ("imagesTr", "labelsTr"):
-        (tmp_path / "data" / folder).mkdir(parents=True)
-    z, y, x = np.meshgrid(*[np.arange(18)] * 3, indexing="ij")
-    for case in range(5):
-        centre = random.uniform(6, 11, 3)
-        inside = (z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 < 20
-        scan = Volume((100 * inside + random.normal(0, 10, inside.shape)).astype(np.float32), np.eye(4))
-        write_volume(tmp_path / "data" / "imagesTr" / f"ball_{case:03d}.nii.gz", scan)
-        write_label_map(
-            tmp_path / "data" / "labelsTr" / f"ball_{case:03d}.nii.gz", (inside * 3).astype(np.uint8), scan
-        )
-    path = tmp_path / "balls.toml"
-    path.write_text(TOML)
-    return path
+def weights(trainer):
+    return {name: tensor.clone() for name, tensor in trainer.average.state_dict().items()}
 
 
-def test_fit_writes_a_bundle_that_predicts_with_the_labels_own_values(config_file, tmp_path):
-    folder = fit(read_config(config_file, ["fit.epochs=3"]), tmp_path / "run")
-    predictor = Predictor(folder, "cpu")
-    card = predictor.bundle.resolution_card
-    assert {row["condition"] for row in card} >= {
-        "scale 1 (aligned)",
-        "native",
-        "thick 4 mm along S",
-        "isotropic 2 mm",
-    }
-    scan = read_volume(tmp_path / "data" / "imagesTr" / "ball_000.nii.gz")
-    assert set(np.unique(predictor.predict(scan).label_map)) <= {0, 3}
-    history = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in history] == [1, 2, 3]
+def assert_equal(first, second):
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
 
 
-def test_card_equals_what_evaluate_prints_for_the_held_out_fold(config_file, tmp_path, capsys):
-    folder = fit(read_config(config_file), tmp_path / "run")
-    card = Predictor(folder, "cpu").bundle.resolution_card
-    capsys.readouterr()
-    evaluate_model(str(folder), read_config(config_file), tmp_path / "scores")
-    printed = capsys.readouterr().out.splitlines()[1:]
-    assert [line[:24].strip() for line in printed] == [row["condition"] for row in card]
-    # The bundle's weights are float16, the ones scored after training float32.
-    for line, row in zip(printed, card, strict=True):
-        assert float(line[31:36]) == pytest.approx(row["dice_mean"], abs=0.05)
-    rows = (tmp_path / "scores" / "scores.csv").read_text().splitlines()
-    assert len(rows) == 1 + len(card)
-
-
-def test_evaluate_refuses_cases_the_model_was_trained_on(config_file, tmp_path):
-    folder = fit(read_config(config_file, ["fit.epochs=1"]), tmp_path / "run")
-    with pytest.raises(ValueError, match="kept fold 0 out of its training, not fold 1"):
-        evaluate_model(str(folder), read_config(config_file, ["data.fold=1"]), None)
-
-
-def test_training_lowers_the_loss(config_file, tmp_path):
-    training, validation = load_data(read_config(config_file))
-    config = read_config(config_file, ["fit.epochs=8", "fit.validate_every=8", "fit.learning_rate=0.005"])
-    trainer = Trainer(config, training, validation, tmp_path)
+def test_training_lowers_the_loss(tmp_path):
+    trainer = make_trainer(tmp_path, "fit.epochs=8", "fit.learning_rate=0.005")
     losses = [report.losses["total"] for report in trainer.run()]
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(config_file, tmp_path):
-    config = read_config(config_file)
-    training, validation = load_data(config)
-    whole = Trainer(config, training, validation, tmp_path / "whole")
-    list(whole.run())
-    interrupted = Trainer(config, training, validation, tmp_path / "parts")
-    next(iter(interrupted.run()))
-    resumed = Trainer(config, training, validation, tmp_path / "parts")
-    resumed.resume()
-    list(resumed.run())
-    for name, tensor in whole.average.state_dict().items():
-        assert torch.equal(tensor, resumed.average.state_dict()[name]), name
-
-
-def test_nan_loss_stops_and_names_the_cases(config_file, tmp_path):
-    config = read_config(config_file)
-    training, _ = load_data(config)
-    trainer = Trainer(config, training, [], tmp_path)
-    with torch.no_grad():
-        trainer.network.heads[0].bias.fill_(float("nan"))
-    with pytest.raises(NonFiniteLossError, match="ball_00"):
-        next(iter(trainer.run()))
-    assert not trainer.checkpoint.exists()
-
-
-def test_checkpoint_survives_a_failed_write(tmp_path, monkeypatch):
-    path = tmp_path / "last.ckpt"
-    save_checkpoint(path, {"epoch": 1})
-
-    def full_disk(state, file):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        save_checkpoint(path, {"epoch": 2})
-    monkeypatch.undo()
-    assert load_checkpoint(path) == {"epoch": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+@pytest.mark.parametrize("method", ["unet", "unet-aug-up", "unet-aug-pad"])
+def test_baselines_train_without_gateways(tmp_path, method):
+    trainer = make_trainer(tmp_path, "fit.epochs=3", "fit.learning_rate=0.005", f"fit.method={method}")
+    assert trainer.bundle.depths == (0,)
+    assert len(trainer.network.gateways) == 0
+    reports = list(trainer.run())
+    assert reports[-1].losses["total"] < reports[0].losses["total"]
+    assert ("restored" in reports[0].losses) == (method != "unet")
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    "extra", [(), ("fit.schedule=plateau", 'model.network={"filters": 4, "dropout": 0.2}')]
+)
+def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, extra):
+    """Dropout and the plateau rule have a state of their own to carry over."""
+    whole = make_trainer(tmp_path / "whole", "fit.plateau_patience=0", *extra)
+    list(whole.run())
+    next(iter(make_trainer(tmp_path / "parts", "fit.plateau_patience=0", *extra).run()))
+    resumed = make_trainer(tmp_path / "parts", "fit.plateau_patience=0", *extra)
+    resumed.resume()
+    assert resumed.epoch == 1
+    list(resumed.run())
+    assert_equal(weights(whole), weights(resumed))
+    assert whole.optimizer.param_groups[0]["lr"] == resumed.optimizer.param_groups[0]["lr"]
+
+
+def test_run_stopped_in_the_middle_of_an_epoch_goes_on_exactly_there(tmp_path):
+    whole = make_trainer(tmp_path / "whole")
+    expected = [report.losses for report in whole.run()]
+    steps = []
+    stopped = make_trainer(
+        tmp_path / "parts", on_step=lambda *where: steps.append(where), should_stop=lambda: len(steps) == 2
+    )
+    with pytest.raises(TrainingStopped):
+        list(stopped.run())
+    assert steps == [(0, 1, 3), (0, 2, 3)]
+    resumed = make_trainer(tmp_path / "parts")
+    resumed.resume()
+    assert (resumed.epoch, resumed.step) == (0, 2)
+    assert [report.losses for report in resumed.run()] == expected
+    assert_equal(weights(whole), weights(resumed))
+
+
+def test_stop_while_validating_keeps_the_epoch(tmp_path):
+    asked = []
+    trainer = make_trainer(
+        tmp_path, "fit.epochs=1", validation=samples(2), should_stop=lambda: asked.append(1) or len(asked) > 3
+    )
+    with pytest.raises(TrainingStopped):
+        list(trainer.run())
+    resumed = make_trainer(tmp_path, "fit.epochs=1", validation=samples(2))
+    resumed.resume()
+    assert (resumed.epoch, resumed.step) == (0, 3)
+    (report,) = resumed.run()
+    assert report.scores
+    assert_equal(weights(trainer), weights(resumed))
+
+
+def test_checkpoint_is_saved_between_steps_when_it_is_due(tmp_path):
+    saved = []
+    trainer = make_trainer(
+        tmp_path,
+        "fit.checkpoint_minutes=0.0",
+        on_step=lambda *where: saved.append(trainer.checkpoint.exists()),
+    )
+    next(iter(trainer.run()))
+    assert saved == [False, True, True]
+
+
+def test_nan_loss_stops_names_the_cases_and_keeps_the_last_checkpoint(tmp_path):
+    trainer = make_trainer(tmp_path)
+    run = iter(trainer.run())
+    next(run)
+    kept = trainer.checkpoint.read_bytes()
+    with torch.no_grad():
+        trainer.network.heads[0].bias.fill_(float("nan"))
+    with pytest.raises(NonFiniteLossError, match=r"epoch 2 with ball_00\d, ball_00\d"):
+        next(run)
+    assert trainer.checkpoint.read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
     [
-        ("fit.epoch=3", "unknown configuration fit.epoch"),
-        ("fit.epochs=many", "fit.epochs is 'many'"),
-        ("fit.protocol=displaced", "aligned or published"),
-        ("epochs=3", "section.name=value"),
-        ("data.fold=9", "folds 0 to 4"),
-        ("data.exclude=['nobody']", "no cases"),
+        (
+            {"overrides": ('model.network={"filters": 8, "stages": 3, "gateways": 2}',)},
+            "holds another network",
+        ),
+        ({"training": samples(4)}, "trained on other cases"),
     ],
 )
-def test_wrong_configuration_is_explained(config_file, override, message):
+def test_resume_refuses_what_does_not_belong_together(tmp_path, changed, message):
+    next(iter(make_trainer(tmp_path).run()))
     with pytest.raises(ValueError, match=message):
-        load_data(read_config(config_file, [override]))
+        make_trainer(tmp_path, *changed.get("overrides", ()), training=changed.get("training")).resume()
 
 
-def test_label_outside_the_label_set_is_named(config_file, tmp_path):
-    scan = read_volume(tmp_path / "data" / "imagesTr" / "ball_002.nii.gz")
-    label = np.full(scan.shape, 7, dtype=np.uint8)
-    write_label_map(tmp_path / "data" / "labelsTr" / "ball_002.nii.gz", label, scan)
-    with pytest.raises(ValueError, match=r"ball_002: label values \[7\]"):
-        load_data(read_config(config_file))
+def test_training_can_begin_with_a_trained_model(tmp_path):
+    """Other labels keep the weights below the heads."""
+    first = make_trainer(tmp_path / "first", "fit.epochs=1")
+    list(first.run())
+    bundle = first.bundle.save(tmp_path / "bundle", first.predictor().network)
+    two = 'model.labels=[{"value": 1, "name": "A", "color": [9, 9, 9]}, {"value": 2, "name": "B", "color": [9, 0, 9]}]'
+    second = make_trainer(tmp_path / "second", two, f"model.start_from={tmp_path / 'bundle'}")
+    second.start_from(bundle)
+    ours, theirs = second.network.state_dict(), bundle.load_network().state_dict()
+    differ = {
+        name
+        for name in ours
+        if ours[name].shape != theirs[name].shape or not torch.equal(ours[name], theirs[name])
+    }
+    assert differ == {f"heads.{d}.{part}" for d in range(3) for part in ("weight", "bias")}
+    assert set(second.bundle.training["data"]["case_hashes"]) == set(bundle.training["data"]["case_hashes"])
+    assert second.bundle.training["started_from"]["sha256"] == bundle.sha256
+    other = make_trainer(tmp_path / "other", 'model.network={"filters": 8, "stages": 3, "gateways": 2}')
+    with pytest.raises(ValueError, match="has another shape"):
+        other.start_from(bundle)
 
 
-def test_label_on_another_grid_is_refused(config_file, tmp_path):
-    shifted = np.eye(4)
-    shifted[0, 3] = 5
-    label = Volume(np.zeros((18, 18, 18), dtype=np.uint8), shifted)
-    write_volume(tmp_path / "data" / "labelsTr" / "ball_001.nii.gz", label)
-    with pytest.raises(ValueError, match="ball_001: the label map does not lie on the scan's grid"):
-        find_cases(tmp_path / "data")[1].read()
-
-
-def test_command_line_reports_errors_without_a_traceback(config_file):
-    command = [
-        sys.executable,
-        "-m",
-        "rareunet_training",
-        "fit",
-        "--config",
-        str(config_file),
-        "--output",
-        "x",
-        "a.b=1",
-    ]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=config_file.parent)
-    assert run.returncode == 1
-    assert "unknown configuration a" in run.stderr
-    assert "Traceback" not in run.stderr
-
-
-def test_folds_are_disjoint_complete_and_fixed_by_the_seed():
-    names = [f"case_{i}" for i in range(11)]
-    folds = make_folds(names, 5, 7)
-    assert sorted(name for fold in folds for name in fold) == sorted(names)
-    assert {len(fold) for fold in folds} == {2, 3}
-    assert folds == make_folds(list(reversed(names)), 5, 7)
-
-
-def test_scan_of_2_mm_enters_at_depth_1_and_trains_no_finer_view():
-    random = np.random.default_rng(0)
-    sample = Sample(
-        "coarse", random.random((1, 16, 16, 16), dtype=np.float32), np.zeros((16,) * 3, np.uint8), (2.0,) * 3
+def test_early_stopping_keeps_the_best_weights(tmp_path, monkeypatch):
+    """Dice by epoch 0.1, 0.9, 0.2, 0.2 ...: stops 2 epochs after the best and goes back to it."""
+    trainer = make_trainer(
+        tmp_path, "fit.epochs=9", "fit.validate_every=1", "fit.patience=2", validation=samples(1)
     )
-    settings = ViewSettings((1.0, 1.0, 1.0), 4, 3, 2, IntensityRule())
-    views = training_step([sample, sample], None, (16, 16, 16), (0, 0, 0), settings)
-    assert views[0].axis_depths == (1, 1, 1)
-    assert all(min(view.axis_depths) >= 1 for view in views)
+    real, seen = trainer_module.evaluate, []
+
+    def scripted(predictor, cases, conditions, metrics):
+        seen.append(weights(trainer))
+        (score, *_) = real(predictor, cases, conditions[:1], metrics)
+        return [score.__class__(**{**vars(score), "dice": ((0.1, 0.9, 0.2, 0.2)[len(seen) - 1],)})]
+
+    monkeypatch.setattr(trainer_module, "evaluate", scripted)
+    reports = list(trainer.run())
+    assert [round(report.mean_dice, 1) for report in reports] == [0.1, 0.9, 0.2, 0.2]
+    assert_equal(weights(trainer), seen[1])
 
 
-def test_random_factors_reach_every_axis_and_never_refine():
-    random = np.random.default_rng(1)
-    factors = np.array([random_factors(random) for _ in range(300)])
-    assert factors.min() >= 1
-    assert (factors.max(axis=0) > 5).all()
+def test_cosine_warms_up_and_ends_at_zero():
+    fit = fit_config("fit.epochs=10", "fit.learning_rate=0.1", "fit.warm_up_epochs=2.0")
+    schedule = Schedule(fit)
+    rates = [schedule.rate(epoch) for epoch in (0, 1, 2, 6, 10)]
+    assert rates[0] < 0.001 < rates[1] < rates[2]
+    assert rates[2] == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi * 0.2)))
+    assert rates[4] == pytest.approx(0)
 
 
-def test_overrides_may_stand_anywhere_and_other_words_are_wrong_usage(capsys):
-    words = [
-        "evaluate",
-        "hippocampus",
-        "--config",
-        "c.toml",
-        "data.folder=x",
-        "--output",
-        "out",
-        "fit.seed=1",
-    ]
-    assert parse(words).overrides == ["data.folder=x", "fit.seed=1"]
-    for wrong in ("--epochs=3", "epochs"):
-        with pytest.raises(SystemExit) as raised:
-            parse([*words, wrong])
-        assert raised.value.code == 2
-        assert "section.name=value" in capsys.readouterr().err
+def test_plateau_rule_equals_that_of_pytorch():
+    fit = fit_config(
+        "fit.schedule=plateau", "fit.learning_rate=1.0", "fit.warm_up_epochs=0.0", "fit.plateau_patience=2"
+    )
+    schedule = Schedule(fit)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    pytorch = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=2)
+    losses = np.concatenate([np.linspace(1, 0.5, 5), [0.5] * 12, [0.4], [0.45] * 8])
+    for epoch, loss in enumerate(losses):
+        assert schedule.rate(epoch) == optimizer.param_groups[0]["lr"], epoch
+        schedule.epoch_done(float(loss))
+        pytorch.step(float(loss))
+    assert schedule.rate(0) < 0.1
 
 
-def test_evaluate_from_the_command_line(config_file, tmp_path, capsys):
-    folder = fit(read_config(config_file, ["fit.epochs=1"]), tmp_path / "run")
-    assert main(["evaluate", str(folder), "--config", str(config_file), "fit.seed=0"]) == 0
-    assert "isotropic 2 mm" in capsys.readouterr().out
+def fit_config(*overrides):
+    return config_of_balls(*overrides).fit

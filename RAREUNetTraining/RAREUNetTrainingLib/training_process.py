@@ -1,0 +1,89 @@
+"""The commands of the panel, each a process of its own, so that Slicer stays free and a run outlives it.
+
+What they write goes to a file instead of a pipe: nobody has to empty it, and it is there after a restart.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+MODULE_FOLDER = Path(__file__).parent.parent
+TRAIN_SCRIPT = MODULE_FOLDER / "Scripts" / "train.py"
+
+
+class Process(Protocol):
+    """What the panel needs of a process; subprocess.Popen has it."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """The exit code, None while it runs."""
+
+    def kill(self) -> None: ...
+
+
+ProcessFactory = Callable[[Sequence[str], Path], Process]
+
+
+def python() -> str:
+    """Slicer's Python; elsewhere the running one."""
+    return shutil.which("PythonSlicer") or sys.executable
+
+
+def train_command(config: Path, output: Path, resume: bool, overrides: Sequence[str] = ()) -> list[str]:
+    command = [python(), str(TRAIN_SCRIPT), "--config", str(config), "--output", str(output)]
+    return [*command, *(["--resume"] if resume else []), *overrides]
+
+
+def check_command(
+    data: str, labels: str, config: str, reports: Sequence[Path], overrides: Sequence[str]
+) -> list[str]:
+    command = [python(), "-m", "rareunet_training", "check", data]
+    for option, value in (("--labels", labels), ("--config", config)):
+        command += [option, value] if value else []
+    for report in reports:
+        command += ["--report", str(report)]
+    return [*command, *overrides]
+
+
+def install_command() -> list[str]:
+    return [python(), str(TRAIN_SCRIPT), "--install"]
+
+
+def start_process(command: Sequence[str], log: Path) -> Process:
+    """Starts a process that goes on when Slicer ends, its output appended to a file.
+
+    Raises:
+        OSError: the program or the file can't be used.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    options: dict[str, Any] = {"start_new_session": True}
+    if os.name == "nt":
+        options = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+    with open(log, "ab") as file:
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+            **options,
+        )
+
+
+def package_folders() -> list[str]:
+    """Where rareunet and rareunet_training lie: one folder when installed, two in a source tree."""
+    folders = (MODULE_FOLDER, MODULE_FOLDER.parent / "RAREUNetSegment")
+    return [str(folder) for folder in folders if folder.is_dir()]
+
+
+def _environment() -> dict[str, str]:
+    known = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([*package_folders(), *([known] if known else [])])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}

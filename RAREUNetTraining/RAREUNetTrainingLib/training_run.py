@@ -1,0 +1,167 @@
+"""A run as its output folder shows it: the panel can look at one that it did not start, or that outlived Slicer."""
+
+from __future__ import annotations
+
+import csv
+import ctypes
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+LOG_FILE, CONFIG_FILE, PROGRESS_FILE, STOP_FILE = "log.txt", "config.toml", "progress.json", "stop"
+HISTORY_FILE, CHECKPOINT = "history.csv", "last.ckpt"
+LOG_BYTES = 20_000
+ENDED = ("finished", "stopped", "failed")
+# A process of the same number that started after a power failure must not pass for the run.
+SILENT_SECONDS = 12 * 3600
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What progress.json says; the names are the training's own. seconds_left is -1 while unknown."""
+
+    state: str = ""
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    seconds_left: float = -1.0
+    message: str = ""
+    bundle: str = ""
+    pid: int = 0
+
+    @property
+    def fraction(self) -> float:
+        """Part of the epochs that is done, 0 to 1."""
+        if not self.epochs:
+            return 0.0
+        return min(1.0, (self.epoch + (self.step / self.steps if self.steps else 0.0)) / self.epochs)
+
+
+class TrainingRun:
+    """The files of an output folder.
+
+    Args:
+        folder: may not exist yet.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def progress(self) -> Progress:
+        """The last progress told; an empty one if there is none that can be read."""
+        try:
+            content = json.loads((self.folder / PROGRESS_FILE).read_text(encoding="utf-8"))
+            known = {field.name for field in fields(Progress)}
+            return Progress(**{name: value for name, value in content.items() if name in known})
+        except (OSError, ValueError, AttributeError, TypeError):
+            return Progress()
+
+    def is_running(self) -> bool:
+        """Whether the process that wrote progress.json lives, on this computer."""
+        progress = self.progress()
+        if not progress.state or progress.state in ENDED or not is_alive(progress.pid):
+            return False
+        try:
+            return time.time() - (self.folder / PROGRESS_FILE).stat().st_mtime < SILENT_SECONDS
+        except OSError:
+            return False
+
+    def has_checkpoint(self) -> bool:
+        return (self.folder / CHECKPOINT).is_file()
+
+    def history(self) -> list[dict[str, float]]:
+        """Rows of history.csv by epoch; empty cells are left out, as is a row that is not whole."""
+        try:
+            with open(self.folder / HISTORY_FILE, newline="", encoding="utf-8") as file:
+                rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
+        except (OSError, csv.Error):
+            return []
+        whole = [{name: value for name, value in row.items() if value is not None} for row in rows]
+        return [row for row in whole if "epoch" in row]
+
+    def log(self) -> str:
+        """The end of what the process wrote."""
+        return end_of_file(self.folder / LOG_FILE)
+
+    def ask_to_stop(self) -> None:
+        """The process saves a checkpoint and ends."""
+        (self.folder / STOP_FILE).touch()
+
+    def seconds_since_stop(self) -> float | None:
+        """How long ago it was asked to stop; None if it was not."""
+        try:
+            return time.time() - (self.folder / STOP_FILE).stat().st_mtime
+        except OSError:
+            return None
+
+    def kill(self) -> None:
+        """Ends the process at once; the last checkpoint stays."""
+        if self.is_running():
+            os.kill(self.progress().pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+def end_of_file(path: Path) -> str:
+    """The last LOG_BYTES of a text file, '' if there is none; of a line that is rewritten (a bar), its last state."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.path.getsize(path) - LOG_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+
+
+def last_error(log: str) -> str:
+    """The last line that says what went wrong, else the last line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if line.lower().startswith("error:")]
+    return (errors or lines or [_("it wrote nothing.")])[-1]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this number runs on this computer."""
+    if pid <= 0:
+        return False
+    if os.name == "nt":
+        return _is_alive_on_windows(pid)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _is_alive_on_windows(pid: int) -> bool:
+    """There os.kill would end it."""
+    synchronize, timeout = 0x00100000, 0x102
+    kernel: Any = ctypes.windll.kernel32  # type: ignore[attr-defined]
+    handle = kernel.OpenProcess(synchronize, False, pid)
+    if not handle:
+        return False
+    waits = kernel.WaitForSingleObject(handle, 0) == timeout
+    kernel.CloseHandle(handle)
+    return bool(waits)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 45 s, 12 min, 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _number(text: Any) -> float | None:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,164 @@
+"""Starts, watches and stops the training of an output folder, whoever started it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from slicer.i18n import tr as _
+
+from RAREUNetTrainingLib.training_choice import TrainingChoice
+from RAREUNetTrainingLib.training_process import Process, ProcessFactory, start_process, train_command
+from RAREUNetTrainingLib.training_run import (
+    CONFIG_FILE,
+    ENDED,
+    LOG_FILE,
+    PROGRESS_FILE,
+    STOP_FILE,
+    Progress,
+    TrainingRun,
+    duration,
+    last_error,
+)
+
+PATIENCE_SECONDS = 60  # to save and stop; after that ending it at once is offered
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What the panel shows of a run.
+
+    Attributes:
+        running: a process trains.
+        epochs: how many it is to have, 0 while unknown.
+        fraction: part of them that is done.
+        text: where it stands, and what to do next.
+        rows: rows of history.csv.
+        bundle: folder of the finished model, '' before.
+        canStart, canResume: from nothing, or from a checkpoint; both False for a finished run.
+        isConfigured: it can go on with the configuration in its folder, whatever is chosen.
+        isStopping, isSlowToStop: it was asked to stop, a moment or too long ago.
+    """
+
+    running: bool = False
+    epochs: int = 0
+    fraction: float = 0.0
+    text: str = ""
+    rows: tuple[dict[str, float], ...] = ()
+    bundle: str = ""
+    canStart: bool = False
+    canResume: bool = False
+    isConfigured: bool = False
+    isStopping: bool = False
+    isSlowToStop: bool = False
+
+
+class TrainingSession:
+    """One output folder.
+
+    Args:
+        folder: may not exist yet.
+        processFactory: starts a process from a command and a log file.
+    """
+
+    def __init__(self, folder: str, processFactory: ProcessFactory = start_process) -> None:
+        self.folder, self.run, self.processFactory = folder, TrainingRun(folder), processFactory
+        self.process: Process | None = None
+
+    def start(self, choice: TrainingChoice) -> None:
+        """Starts from nothing, or goes on from the checkpoint with the configuration that is there.
+
+        Raises:
+            ValueError: the choice is not complete.
+            OSError: the folder or the process can't be made.
+        """
+        if obstacle := obstacle_to_start(choice, self.status()):
+            raise ValueError(obstacle)
+        folder, resume = self.run.folder, self.run.has_checkpoint()
+        folder.mkdir(parents=True, exist_ok=True)
+        config, overrides = folder / CONFIG_FILE, []
+        if choice.config_file:
+            config, overrides = Path(choice.config_file), [f"data.folder={choice.data_folder}"]
+            overrides += [f"data.labels={choice.labels_folder}"] if choice.labels_folder else []
+        elif resume and config.exists():  # the model must stay what it is
+            overrides = [f"fit.epochs={choice.epochs}"]
+            overrides += [f"fit.device={choice.device}"] if choice.device != "auto" else []
+        else:
+            config.write_text(choice.to_toml(), encoding="utf-8")
+        for name in (PROGRESS_FILE, STOP_FILE):
+            (folder / name).unlink(missing_ok=True)
+        self.process = self.processFactory(
+            train_command(config, folder, resume, overrides), folder / LOG_FILE
+        )
+
+    def stop(self) -> None:
+        """Asks the process to save and end; asked again when that takes too long, ends it at once."""
+        if self.status().isSlowToStop:
+            self.run.kill()
+            if self.process is not None:
+                self.process.kill()
+        else:
+            self.run.ask_to_stop()
+
+    def status(self) -> RunStatus:
+        progress = self.run.progress()
+        running = self._is_ours_running() or self.run.is_running()
+        asked = self.run.seconds_since_stop() if running else None
+        finished = progress.state == "finished" and not running
+        checkpoint = self.run.has_checkpoint()
+        return RunStatus(
+            running=running,
+            epochs=progress.epochs,
+            fraction=progress.fraction,
+            text=_("Saving and stopping...") if asked is not None else self._describe(progress, running),
+            rows=tuple(self.run.history()),
+            bundle=progress.bundle if finished and Path(progress.bundle).is_dir() else "",
+            canStart=not (running or finished or checkpoint),
+            canResume=checkpoint and not (running or finished),
+            isConfigured=checkpoint and (self.run.folder / CONFIG_FILE).is_file(),
+            isStopping=asked is not None,
+            isSlowToStop=asked is not None and asked > PATIENCE_SECONDS,
+        )
+
+    def _is_ours_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def _describe(self, progress: Progress, running: bool) -> str:
+        if running:
+            return describe_running(progress)
+        if progress.state == "finished":
+            return _("Finished. The model lies in {folder}.").format(folder=progress.bundle)
+        if progress.state == "stopped":
+            return _("Stopped and saved after epoch {epoch} of {epochs}.").format(
+                epoch=progress.epoch, epochs=progress.epochs
+            )
+        if progress.state == "failed":
+            return _("The training failed: {message}").format(message=progress.message)
+        if progress.state not in ("", *ENDED) or (self.process is not None and self.process.poll()):
+            return _("The training ended unexpectedly: {message}").format(message=last_error(self.run.log()))
+        return ""
+
+
+def obstacle_to_start(choice: TrainingChoice, status: RunStatus) -> str:
+    """Why training can't start or go on, with the next step; '' if it can."""
+    return "" if status.isConfigured and not choice.config_file else choice.obstacle()
+
+
+def describe_running(progress: Progress) -> str:
+    """Where a running training stands."""
+    texts = {
+        "checking": _("Checking the scans..."),
+        "evaluating": _("Measuring the finished model..."),
+        **dict.fromkeys(ENDED, _("Ending...")),
+    }
+    if progress.state not in ("training", "validating"):
+        return texts.get(progress.state, _("Starting..."))
+    text = _("Epoch {epoch} of {epochs}").format(
+        epoch=min(progress.epoch + 1, progress.epochs), epochs=progress.epochs
+    )
+    if progress.state == "validating":
+        text += _(", validating")
+    if progress.seconds_left >= 0 and math.isfinite(progress.seconds_left):
+        text += _(", about {time} left").format(time=duration(progress.seconds_left))
+    return text + ". " + _("It goes on when Slicer is closed.")

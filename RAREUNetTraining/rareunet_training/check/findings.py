@@ -1,0 +1,160 @@
+"""Judges what was read by what the model expects, case by case and over the whole data set."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from rareunet.architecture import PRESETS, Architecture
+from rareunet.routing import route_for
+from rareunet_training.check.facts import ERROR, WARNING, CaseFacts, CaseReading, Finding, Triple
+
+if TYPE_CHECKING:
+    from rareunet_training.configuration import ModelConfig
+
+LARGEST_LABEL = 65535  # that a bundle can name
+
+
+@dataclass(frozen=True)
+class Expectations:
+    """What the model that is to be trained needs of a case.
+
+    Attributes:
+        reference_spacing_mm: (S, A, R) of depth 0.
+        deepest: deepest entry depth.
+        channels: names, in order; none given accepts the number that most cases have.
+        labels: names by value; none given accepts every value.
+    """
+
+    reference_spacing_mm: Triple
+    deepest: int
+    channels: tuple[str, ...]
+    labels: dict[int, str]
+
+    @classmethod
+    def of(cls, model: ModelConfig) -> Expectations:
+        z, y, x = model.reference_spacing_mm
+        network = {"gateways": Architecture.gateways, **PRESETS[model.preset], **model.network}
+        labels = {int(label["value"]): str(label["name"]) for label in model.labels}
+        return cls((z, y, x), int(network["gateways"]), tuple(model.channels), labels)
+
+
+def judge(reading: CaseReading, expected: Expectations, names: Mapping[int, str]) -> CaseFacts:
+    """What a reading means to the model; `names` are the structures' by label value."""
+    errors = [*reading.errors, *_label_errors(reading, expected)]
+    warnings = list(reading.warnings)
+    depths = None
+    if reading.spacing_mm is not None:
+        errors += _channel_errors(reading, expected)
+        warnings += _intensity_warnings(reading, expected)
+        route = route_for(reading.spacing_mm, expected.reference_spacing_mm, expected.deepest)
+        depths, warnings = route.axis_depths, warnings + list(route.warnings)
+        if all(_is_constant(reading, channel) for channel in range(len(reading.intensities))):
+            errors.append(
+                "the scan is constant, there is nothing to learn from: export it again or leave it out."
+            )
+    findings = [Finding(ERROR, reading.name, text) for text in errors]
+    findings += [Finding(WARNING, reading.name, text) for text in warnings]
+    volumes = {names.get(v.value, f"label {v.value}"): v.ml for v in reading.label_volumes}
+    known = {field.name: getattr(reading, field.name) for field in fields(CaseReading)}
+    return CaseFacts(**known, axis_depths=depths, volumes_ml=volumes, findings=tuple(findings))
+
+
+def findings_of_all(cases: Sequence[CaseFacts], expected: Expectations) -> list[Finding]:
+    """Every finding of the cases, and those that only all cases together show; errors first."""
+    found = [finding for case in cases for finding in case.findings]
+    found += [*_duplicates(cases), *_odd_channel_numbers(cases, expected), *_missing_labels(cases, expected)]
+    return sorted(found, key=lambda finding: finding.severity != ERROR)
+
+
+def _label_errors(reading: CaseReading, expected: Expectations) -> list[str]:
+    values = [volume.value for volume in reading.label_volumes]
+    known = expected.labels or {value: "" for value in values if 0 < value <= LARGEST_LABEL}
+    unknown = [value for value in values if value not in known]
+    if not unknown:
+        return []
+    names = ", ".join(f"{value} ({name})" for value, name in expected.labels.items())
+    return [
+        f"label values {unknown} are not in the label set: accepted are 0 and {names or f'1 to {LARGEST_LABEL}'}."
+        " Correct the label map or add them to model.labels."
+    ]
+
+
+def _channel_errors(reading: CaseReading, expected: Expectations) -> list[str]:
+    if not expected.channels or reading.channels == len(expected.channels):
+        return []
+    return [
+        f"{_count(reading.channels, 'channel')}, the model takes {len(expected.channels)}"
+        f" ({', '.join(expected.channels)}): give one image for each, or name the channels in model.channels."
+    ]
+
+
+def _intensity_warnings(reading: CaseReading, expected: Expectations) -> list[str]:
+    warnings = []
+    for channel, found in enumerate(reading.intensities):
+        several = len(reading.intensities) > 1
+        named = expected.channels if len(expected.channels) == len(reading.intensities) else ()
+        where = f"channel {named[channel] if named else channel}" if several else "the scan"
+        if found.not_finite:
+            warnings.append(
+                f"{where} has {_count(found.not_finite, 'voxel')} that are NaN or infinite: they become 0."
+            )
+        if several and _is_constant(reading, channel):
+            warnings.append(f"{where} is constant: it tells the network nothing.")
+    return warnings
+
+
+def _is_constant(reading: CaseReading, channel: int) -> bool:
+    found = reading.intensities[channel]
+    return found.smallest == found.largest
+
+
+def _duplicates(cases: Iterable[CaseFacts]) -> list[Finding]:
+    names_by_hash = defaultdict(list)
+    for case in cases:
+        if case.voxel_hash:
+            names_by_hash[case.voxel_hash].append(case.name)
+    return [
+        Finding(
+            WARNING,
+            name,
+            f"the same voxels as {', '.join(n for n in names if n != name)}: in training and validation at once they"
+            " flatter the scores. Keep one of them.",
+        )
+        for names in names_by_hash.values()
+        for name in names[1:]
+    ]
+
+
+def _odd_channel_numbers(cases: Iterable[CaseFacts], expected: Expectations) -> list[Finding]:
+    """Without named channels, the number that most cases have is the right one."""
+    counts = Counter(case.channels for case in cases if case.channels)
+    if expected.channels or len(counts) < 2:
+        return []
+    usual = counts.most_common(1)[0][0]
+    return [
+        Finding(
+            ERROR,
+            case.name,
+            f"{_count(case.channels, 'channel')}, most cases have {usual}: give it the same.",
+        )
+        for case in cases
+        if case.channels not in (0, usual)
+    ]
+
+
+def _missing_labels(cases: Sequence[CaseFacts], expected: Expectations) -> list[Finding]:
+    found = {volume.value for case in cases for volume in case.label_volumes}
+    if not found:
+        return [Finding(ERROR, "", "no case has a structure in its label map: there is nothing to learn.")]
+    return [
+        Finding(WARNING, "", f"label {value} ({name}) occurs in no case: the model can't learn it.")
+        for value, name in expected.labels.items()
+        if value not in found
+    ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

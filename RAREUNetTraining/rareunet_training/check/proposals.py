@@ -1,0 +1,82 @@
+"""What the data themselves suggest for the model: reference spacing, size of the network grid, channels, labels."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rareunet.bundle import Label
+from rareunet.preprocessing import network_shape
+from rareunet.routing import route_for
+from rareunet_training.check.facts import CaseReading, Sizes, Triple
+from rareunet_training.layouts import Description, read_description
+
+# Of the cases, so many percent are not finer than the reference and so many fit into the grid.
+FINEST_PERCENTILE = 10
+SIZE_PERCENTILE = 90  # the paper's
+
+
+def propose_reference_spacing(cases: Sequence[CaseReading]) -> Triple | None:
+    """The 10th percentile over the cases of the finest axis' spacing, mm, the same for all axes, two digits.
+
+    One value for all axes, since each scan's thick axis has its own depth and may be any axis.
+    """
+    finest = [min(case.spacing_mm) for case in cases if case.spacing_mm is not None]
+    if not finest:
+        return None
+    value = float(np.percentile(finest, FINEST_PERCENTILE, method="lower"))
+    rounded = round(value, 1 - math.floor(math.log10(value)))
+    return rounded, rounded, rounded
+
+
+def propose_patch(
+    cases: Sequence[CaseReading], reference_spacing_mm: Sequence[float], deepest: int
+) -> Sizes | None:
+    """The paper's rule on the network grid: 90th percentile of each axis (Z, Y, X), to the nearest power of two."""
+    sizes = [
+        network_shape(case.shape, route_for(case.spacing_mm, reference_spacing_mm, deepest))
+        for case in cases
+        if case.shape is not None and case.spacing_mm is not None
+    ]
+    if not sizes:
+        return None
+    z, y, x = (nearest_power_of_two(size) for size in np.percentile(sizes, SIZE_PERCENTILE, axis=0))
+    return z, y, x
+
+
+def nearest_power_of_two(size: float) -> int:
+    """48 is as far from 32 as from 64 and becomes 32, the cheaper one."""
+    below = 2 ** math.floor(math.log2(size))
+    return int(below if size - below <= 2 * below - size else 2 * below)
+
+
+def propose_channels(cases: Sequence[CaseReading]) -> tuple[str, ...]:
+    """Names from dataset.json where it names as many as the cases have, else image, or image 1, image 2, ..."""
+    number = max((case.channels for case in cases), default=0)
+    named = _description(cases).channels
+    if len(named) == number:
+        return named
+    return ("image",) if number == 1 else tuple(f"image {i + 1}" for i in range(number))
+
+
+def propose_labels(cases: Sequence[CaseReading]) -> tuple[Label, ...]:
+    """The label values that occur, named by dataset.json where it can, each with a colour of its own."""
+    names = _description(cases).labels
+    values = sorted({volume.value for case in cases for volume in case.label_volumes if volume.value > 0})
+    return tuple(Label(v, names.get(v, f"Label {v}"), _color(i)) for i, v in enumerate(values))
+
+
+def _description(cases: Sequence[CaseReading]) -> Description:
+    """The dataset.json above the label maps of the first case, or beside them."""
+    label = Path(cases[0].files[-1].path)
+    return read_description([label.parent.parent, label.parent])
+
+
+def _color(index: int) -> tuple[int, int, int]:
+    """Hues a golden section apart never repeat."""
+    red, green, blue = colorsys.hsv_to_rgb((0.04 + index * 0.618) % 1, 0.65, 0.9)
+    return round(red * 255), round(green * 255), round(blue * 255)

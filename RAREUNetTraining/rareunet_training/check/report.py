@@ -1,0 +1,190 @@
+"""The check of a data set and its result, on disk as JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rareunet.bundle import Label
+from rareunet_training.cases import Case
+from rareunet_training.check import proposals
+from rareunet_training.check.facts import (
+    ERROR,
+    WARNING,
+    CaseFacts,
+    CaseReading,
+    FileStamp,
+    Finding,
+    Intensities,
+    LabelVolume,
+    Sizes,
+    Triple,
+)
+from rareunet_training.check.findings import Expectations, findings_of_all, judge
+from rareunet_training.check.reading import read_case, stamps
+
+if TYPE_CHECKING:
+    from rareunet_training.configuration import ModelConfig
+
+FORMAT = 1
+FORMATS = (".json", ".html")
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a data set holds and what is wrong with it. Triples are along the canonical axes (S, A, R).
+
+    Attributes:
+        cases: one for each case, in the order they were given.
+        findings: all of them, errors first.
+        reference_spacing_mm, deepest: of the model that the axis depths are for.
+        proposed_reference_spacing_mm, proposed_patch: None if no scan could be read.
+        proposed_channels, proposed_labels: empty if the model names its own.
+    """
+
+    cases: tuple[CaseFacts, ...]
+    findings: tuple[Finding, ...]
+    reference_spacing_mm: Triple
+    deepest: int
+    proposed_reference_spacing_mm: Triple | None
+    proposed_patch: Sizes | None
+    proposed_channels: tuple[str, ...]
+    proposed_labels: tuple[Label, ...]
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.severity == ERROR)
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.severity == WARNING)
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> CheckReport:
+        """Reads what to_json wrote; ValueError for anything else."""
+        try:
+            content = json.loads(text)
+            if content.pop("format") != FORMAT:
+                raise ValueError(f"format {FORMAT} is needed.")
+            content["cases"] = tuple(_case(case) for case in content["cases"])
+            content["findings"] = tuple(Finding(**finding) for finding in content["findings"])
+            labels = [{**label, "color": tuple(label["color"])} for label in content["proposed_labels"]]
+            content["proposed_labels"] = tuple(Label(**label) for label in labels)
+            return cls(**{name: _tuple(value) for name, value in content.items()})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"no report of a check ({type(error).__name__}: {error})") from None
+
+
+def check_cases(
+    cases: Sequence[Case], model: ModelConfig, progress: Progress = lambda done, total: None
+) -> CheckReport:
+    """Reads every case, one at a time, and judges it by the model.
+
+    Args:
+        cases: at least one.
+        model: what to judge by; empty channels or labels accept what the data have, and are proposed.
+        progress: called with the number of cases done and of all.
+    """
+    return recheck(cases, model, None, progress)
+
+
+def recheck(
+    cases: Sequence[Case],
+    model: ModelConfig,
+    previous: CheckReport | None,
+    progress: Progress = lambda done, total: None,
+) -> CheckReport:
+    """Like check_cases, but reads only the cases with a file that changed in size or time since `previous`."""
+    known = {case.name: case for case in previous.cases} if previous else {}
+    readings = []
+    for number, case in enumerate(cases, start=1):
+        readings.append(_unchanged(case, known.get(case.name)) or read_case(case))
+        progress(number, len(cases))
+    return _report(readings, Expectations.of(model))
+
+
+def _unchanged(case: Case, reading: CaseReading | None) -> CaseReading | None:
+    """The earlier reading, if its files are all as they were."""
+    if reading is None or any(stamp.mtime_ns < 0 for stamp in reading.files):
+        return None
+    return reading if reading.files == stamps(case) else None
+
+
+def _report(readings: Sequence[CaseReading], expected: Expectations) -> CheckReport:
+    labels = () if expected.labels else proposals.propose_labels(readings)
+    names = expected.labels or {label.value: label.name for label in labels}
+    cases = tuple(judge(reading, expected, names) for reading in readings)
+    reference = proposals.propose_reference_spacing(cases)
+    return CheckReport(
+        cases=cases,
+        findings=tuple(findings_of_all(cases, expected)),
+        reference_spacing_mm=expected.reference_spacing_mm,
+        deepest=expected.deepest,
+        proposed_reference_spacing_mm=reference,
+        proposed_patch=proposals.propose_patch(cases, reference, expected.deepest) if reference else None,
+        proposed_channels=() if expected.channels else proposals.propose_channels(cases),
+        proposed_labels=labels,
+    )
+
+
+def read_report(path: str | Path) -> CheckReport:
+    """Reads a report that was written as JSON.
+
+    Raises:
+        ValueError: it is none, or of another version: check again.
+        OSError: it can't be read.
+    """
+    try:
+        return CheckReport.from_json(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} holds {error}. Delete it and check again.") from None
+
+
+def check_report_path(path: Path) -> None:
+    """Raises ValueError for a report whose format its name does not tell."""
+    if path.suffix.lower() not in FORMATS:
+        raise ValueError(
+            f"report {path}: its name ends in {path.suffix or 'nothing'}, choose .json or .html."
+        )
+    if path.is_dir():
+        raise ValueError(f"report {path} is a folder: give a file's name.")
+
+
+def write_report(report: CheckReport, path: str | Path) -> None:
+    """Writes JSON or HTML by the path's extension; an older report stays until the new one is whole."""
+    from rareunet_training.check.page import to_html
+
+    path = Path(path)
+    check_report_path(path)
+    text = report.to_json() if path.suffix.lower() == ".json" else to_html(report)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        staging.write_text(text, encoding="utf-8")
+        os.replace(staging, path)
+    finally:
+        with contextlib.suppress(OSError):
+            staging.unlink()
+
+
+def _case(content: dict[str, Any]) -> CaseFacts:
+    parts: Iterable[tuple[str, type]] = (
+        ("files", FileStamp), ("intensities", Intensities), ("label_volumes", LabelVolume), ("findings", Finding),
+    )  # fmt: skip
+    built = {name: tuple(part(**item) for item in content[name]) for name, part in parts}
+    return CaseFacts(**{name: _tuple(value) for name, value in (content | built).items()})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

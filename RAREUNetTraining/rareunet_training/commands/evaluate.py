@@ -1,0 +1,140 @@
+"""The evaluate command: score a model, or saved predictions, on labelled scans at many resolutions.
+
+The cases are those that the training left out (--config), or others (--data). Each scan is scored as it is, at
+isotropic spacings and in thick slices (clinical), and as in the paper (aligned: labels where the voxels lie; published:
+the paper's displaced ones, the default for a model trained on them). The output folder gets scores.html, scores.csv and
+scores.json, which compare reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rareunet_training.commands.scored_data import (
+    add_data_arguments,
+    find_labelled,
+    split_words,
+    with_progress,
+)
+
+if TYPE_CHECKING:
+    from rareunet_training.configuration import TrainingConfig
+    from rareunet_training.labelled_cases import LabelledCases
+    from rareunet_training.score_files import ScoreSet
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="?", default="", help="name of a packaged model or a bundle's folder")
+    add_data_arguments(parser)
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="DIR",
+        help="score these label maps, named like the cases, instead of a model's answers",
+    )
+    parser.add_argument(
+        "--save-predictions", type=Path, metavar="DIR", help="write the label map of each case and condition"
+    )
+    parser.add_argument(
+        "--baseline",
+        default="",
+        metavar="WAY",
+        help="present the scans in another way: up, pad, full-kernels, nearest-depth or one-finer",
+    )
+    parser.add_argument(
+        "--write-card", action="store_true", help="put the result into the bundle as its resolution card"
+    )
+    parser.add_argument("--output", type=Path, help="folder for scores.html, scores.csv and scores.json")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from rareunet_training.configuration import read_config
+
+    models, overrides = split_words([arguments.model] if arguments.model else [], arguments.overrides)
+    if not models and arguments.predictions is None:
+        raise ValueError("nothing to score: name a model, or give a folder with --predictions.")
+    if arguments.write_card and (
+        arguments.baseline or arguments.predictions or arguments.protocol == "published"
+    ):
+        raise ValueError(
+            "--write-card describes what the model itself does on aligned labels: leave out --baseline, --predictions"
+            " and --protocol published."
+        )
+    config = read_config(arguments.config, overrides)
+    labelled = find_labelled(arguments, config)
+    model = models[0] if models else ""
+    if arguments.predictions is None:
+        scores = _score_model(model, arguments, config, labelled)
+    else:
+        scores = _score_predictions(model, arguments, config, labelled)
+    if arguments.output is not None:
+        write(scores, arguments.output)
+    show(scores)
+    return 0
+
+
+def _score_model(
+    model: str, arguments: argparse.Namespace, config: TrainingConfig, labelled: LabelledCases
+) -> ScoreSet:
+    from rareunet.predictor import Predictor
+    from rareunet_training.labelled_cases import check_unseen
+    from rareunet_training.scores import resolution_card
+    from rareunet_training.scoring import Plan, score_model, usual_protocol
+
+    predictor = Predictor(model, config.fit.device)
+    bundle = predictor.bundle
+    if warning := check_unseen(bundle, labelled):
+        print(f"warning: {warning}", file=sys.stderr)
+    plan = Plan(labelled, arguments.protocol or usual_protocol(bundle), arguments.shape)
+    with with_progress(plan, bundle.name) as watched:
+        scores = score_model(predictor, watched, arguments.baseline, arguments.save_predictions)
+    if arguments.write_card:
+        card = tuple(resolution_card(scores.scores, scores.labels))
+        print(f"resolution card written: {replace(bundle, resolution_card=card).rewrite().folder}")
+    return scores
+
+
+def _score_predictions(
+    model: str, arguments: argparse.Namespace, config: TrainingConfig, labelled: LabelledCases
+) -> ScoreSet:
+    """The label set is the model's where one is named, else the configuration's."""
+    from rareunet.bundle import Bundle
+    from rareunet_training.scoring import Plan, score_folder
+
+    if model:
+        labels = {label.value: label.name for label in Bundle.load(model).labels}
+    else:
+        labels = dict(zip(config.model.label_values, config.model.label_names, strict=True))
+    if not labels:
+        raise ValueError("the label set is not known: name a model of these structures, or give --config.")
+    plan = Plan(labelled, arguments.protocol or "all", arguments.shape)
+    with with_progress(plan, arguments.predictions.name) as watched:
+        return score_folder(arguments.predictions, watched, labels)
+
+
+def show(scores: ScoreSet) -> None:
+    """Prints the tables."""
+    from rareunet_training.scores import not_found, paper_table, table
+
+    print(table(scores.scores, scores.labels), flush=True)
+    for protocol in ("aligned", "published"):
+        if text := paper_table({scores.name: scores.scores}, protocol):
+            print(f"\n{text}")
+    if absences := not_found(scores.scores, scores.labels):
+        print("\n" + "\n".join(absences))
+
+
+def write(scores: ScoreSet, output: Path) -> None:
+    """Writes scores.json, scores.csv and scores.html."""
+    from rareunet_training.reports.score_pages import write_score_page
+    from rareunet_training.score_files import write_scores
+    from rareunet_training.scores import write_csv
+
+    output.mkdir(parents=True, exist_ok=True)
+    write_scores(scores, output / "scores.json")
+    write_csv(scores.scores, scores.labels, output / "scores.csv")
+    write_score_page(scores, output / "scores.html")

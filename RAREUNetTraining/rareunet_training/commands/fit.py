@@ -1,0 +1,215 @@
+"""The fit command: train a model and write its bundle.
+
+The output folder gets last.ckpt (to go on from, with --resume), history.csv, curves.png, validation.png,
+check.html, config.json, the scores, and the bundle, a folder of the model's name. To stop a run: Ctrl-C, SIGTERM,
+or a file named "stop" in the output folder; each saves a checkpoint first.
+
+exit codes: 0 done; 1 failed; 2 wrong usage; 130 stopped and saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rareunet_training.configuration import TrainingConfig, read_config
+
+if TYPE_CHECKING:
+    from rareunet_training.distributed import Processes
+    from rareunet_training.progress import ProgressWriter
+    from rareunet_training.trainer import EpochReport, Trainer
+
+STOPPED = 130
+PICTURED_CASES = 2
+
+Watch = Callable[["EpochReport"], None]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, required=True, help="TOML file; Scripts/default.toml explains each setting"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder for everything the run writes")
+    parser.add_argument(
+        "--fold", type=int, metavar="K", help="fold kept for validation, short for data.fold=K"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint in the output folder"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from rareunet_training.stopping import StopRequest
+    from rareunet_training.trainer import TrainingStopped
+
+    fold = [] if arguments.fold is None else [f"data.fold={arguments.fold}"]
+    config = read_config(arguments.config, [*arguments.overrides, *fold])
+    with StopRequest(arguments.output) as request:
+        try:
+            fit(config, arguments.output, arguments.resume, should_stop=request.is_made)
+        except TrainingStopped:
+            print(f"stopped and saved; go on with --resume --output {arguments.output}", file=sys.stderr)
+            return STOPPED
+    return 0
+
+
+def fit(
+    config: TrainingConfig,
+    output: Path,
+    resume: bool = False,
+    watch: Watch = lambda report: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Trains, then writes the bundle with its resolution card; returns the bundle's folder.
+
+    Args:
+        config: the resolved configuration.
+        output: folder for everything the run writes.
+        resume: go on from the last checkpoint there, if there is one.
+        watch: told of each epoch by the first process; may raise to end the run.
+        should_stop: asked between steps.
+
+    Raises:
+        ValueError: the configuration or the scans can't be used; nothing was trained.
+        TrainingStopped: should_stop was answered with yes; everything is saved.
+        NonFiniteLossError, OSError: see Trainer.run.
+    """
+    from rareunet_training.distributed import Processes
+    from rareunet_training.progress import ProgressWriter
+    from rareunet_training.trainer import TrainingStopped
+
+    processes = Processes.start(config.fit.device)
+    if processes.is_first:
+        output.mkdir(parents=True, exist_ok=True)
+    progress = ProgressWriter(output, config.fit.epochs, enabled=processes.is_first)
+    try:
+        # A run that torchrun starts again after a failure goes on from where it was.
+        folder = _fit(
+            config, output, resume or processes.restarts > 0, watch, should_stop, processes, progress
+        )
+        progress.tell("finished", bundle=str(folder))
+        return folder
+    except TrainingStopped:
+        progress.tell("stopped", "stopped and saved")
+        raise
+    except Exception as error:
+        progress.tell("failed", str(error))
+        raise
+    finally:
+        processes.stop()
+
+
+def _fit(
+    config: TrainingConfig,
+    output: Path,
+    resume: bool,
+    watch: Watch,
+    should_stop: Callable[[], bool],
+    processes: Processes,
+    progress: ProgressWriter,
+) -> Path:
+    from rareunet.bundle import Bundle
+    from rareunet_training.loading import load_data
+    from rareunet_training.memory import estimate_memory
+    from rareunet_training.model import describe_bundle
+    from rareunet_training.trainer import Trainer
+
+    _refuse_to_overwrite(output, resume)
+    progress.tell("checking")
+    training, validation = load_data(config, output, processes)
+    bundle = describe_bundle(config, training.facts)
+    device = processes.device(config.fit.device)
+    memory = estimate_memory(
+        config, bundle, [*training.facts, *validation.facts], device, processes.local_world_size
+    )
+    trainer = Trainer(
+        config, bundle, training, validation, output, processes, progress.step, should_stop
+    )  # fmt: skip
+    if resume and processes.from_first(trainer.checkpoint.exists()):
+        trainer.resume()
+    elif config.model.start_from:
+        trainer.start_from(Bundle.load(config.model.start_from))
+    if processes.is_first:
+        (output / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+        print(
+            f"{len(training)} training and {len(validation)} validation cases; {memory.describe()}",
+            flush=True,
+        )
+        if trainer.epoch or trainer.step:
+            print(f"going on in epoch {trainer.epoch + 1} after step {trainer.step}", flush=True)
+    memory.check()
+    _train(trainer, output, watch, progress)
+    progress.tell("evaluating")
+    return finish(trainer, output)
+
+
+def _refuse_to_overwrite(output: Path, resume: bool) -> None:
+    if not resume and (output / "last.ckpt").exists():
+        raise ValueError(
+            f"{output} holds a run that was begun: go on with it by --resume, or choose a new --output folder."
+        )
+
+
+def _train(trainer: Trainer, output: Path, watch: Watch, progress: ProgressWriter) -> None:
+    """Runs all epochs; the first process keeps the records."""
+    from rareunet_training.conditions import quick_conditions
+    from rareunet_training.curves import draw_curves
+    from rareunet_training.history import History
+    from rareunet_training.pictures import draw_cases
+
+    if not trainer.processes.is_first:
+        for _ in trainer.run():
+            pass
+        return
+    history = History(output, trainer.config, trainer.epoch)
+    try:
+        for report in trainer.run():
+            history.add(report)
+            progress.epoch_done(report.epoch)
+            draw_curves(history.rows, output / "curves.png")
+            if report.scores:
+                shown = [trainer.validation[i] for i in range(min(PICTURED_CASES, len(trainer.validation)))]
+                conditions = quick_conditions(trainer.config.fit.protocol)
+                draw_cases(trainer.predictor(), shown, conditions, output / "validation.png")
+            print(_line(report, trainer.config.fit.epochs), flush=True)
+            watch(report)
+    finally:
+        history.close()
+
+
+def finish(trainer: Trainer, output: Path) -> Path:
+    """Scores the final weights on all validation cases and saves the bundle with its resolution card."""
+    from rareunet_training.commands.evaluate import show, write
+    from rareunet_training.conditions import conditions_of
+    from rareunet_training.score_files import ScoreSet, reference_hash
+    from rareunet_training.scores import resolution_card
+    from rareunet_training.scoring import usual_protocol
+
+    bundle, network, first = trainer.bundle, trainer.predictor().network, trainer.processes.is_first
+    folder = output / bundle.name
+    if first:  # before the scoring, which can take long and be interrupted
+        bundle.save(folder, network)
+    if len(trainer.validation):
+        protocol, names = usual_protocol(bundle), tuple(label.name for label in bundle.labels)
+        scores = tuple(trainer.score(trainer.validation, conditions_of(protocol), "all"))
+        if first:
+            facts = {"name": bundle.name, "version": bundle.version, "presented": ""}
+            source = f"{Path(trainer.config.data.folder).name}, fold {trainer.config.data.fold}"
+            references = {sample.name: reference_hash(sample) for sample in trainer.validation}
+            results = ScoreSet(bundle.name, facts, protocol, source, names, references, scores)
+            show(results)
+            write(results, output)
+            replace(bundle, resolution_card=tuple(resolution_card(scores, names))).save(folder, network)
+    if first:
+        print(f"model: {folder}", flush=True)
+    return folder
+
+
+def _line(report: EpochReport, epochs: int) -> str:
+    dice = "".join(f"  {name}: {value:.3f}" for name, value in report.dice().items())
+    return f"epoch {report.epoch}/{epochs}  {report.seconds:.0f} s  loss {report.losses['total']:.4f}{dice}"

@@ -1,0 +1,71 @@
+"""Arguments that evaluate and compare share: which cases, which conditions, and what is scored on them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rareunet_training.configuration import TrainingConfig
+    from rareunet_training.labelled_cases import LabelledCases
+    from rareunet_training.scoring import Plan
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, help="configuration of the training: its held-out fold is scored"
+    )
+    parser.add_argument(
+        "--data", default="", help="score other labelled scans: a folder or CSV file, as check takes"
+    )
+    parser.add_argument("--labels", default="", help="folder of the label maps if --data holds images alone")
+    parser.add_argument(
+        "--protocol",
+        choices=("clinical", "aligned", "published", "all"),
+        help="conditions to present the scans under (clinical and aligned)",
+    )
+    parser.add_argument(
+        "--shape",
+        nargs=3,
+        type=int,
+        default=(32, 64, 32),
+        metavar=("Z", "Y", "X"),
+        help="the paper's crop, for aligned, published and pad (32 64 32)",
+    )
+
+
+def split_words(words: Sequence[str], overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Models and overrides: argparse takes a section.name=value that follows the models for one of them."""
+    settings = [word for word in words if "=" in word and not Path(word).exists()]
+    return [word for word in words if word not in settings], [*settings, *overrides]
+
+
+def find_labelled(arguments: argparse.Namespace, config: TrainingConfig) -> LabelledCases:
+    """The cases that the arguments name.
+
+    Raises:
+        ValueError: neither a configuration nor a data set, both, or no case in it.
+    """
+    from rareunet_training.labelled_cases import external_cases, held_out_cases
+
+    if arguments.data:
+        return external_cases(arguments.data, arguments.labels, config.data.exclude)
+    if arguments.config is None:
+        raise ValueError(
+            "no cases to score: give --config, the configuration of the training (its held-out fold is scored), or"
+            " --data, a folder of other labelled scans."
+        )
+    return held_out_cases(config)
+
+
+@contextmanager
+def with_progress(plan: Plan, title: str) -> Iterator[Plan]:
+    """The plan with a progress bar on stderr, a step per case."""
+    from tqdm import tqdm
+
+    with tqdm(total=len(plan.labelled.cases), desc=title, unit="case", mininterval=1) as bar:
+        yield replace(plan, on_case=lambda: bar.update())

@@ -1,0 +1,80 @@
+"""The sweep command: search for the learning rate, lambda and other settings that give the best mean Dice.
+
+Several workers started with the same command share the search, on one machine or through a shared folder. Stopped
+(Ctrl-C, SIGTERM, or a file named "stop" in the output folder) or killed, it goes on when it is started again.
+
+exit codes: 0 done; 1 failed, or no trial has finished; 2 wrong usage; 130 stopped and saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import math
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rareunet_training.search_space import Plan
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, help="TOML file that every trial starts from")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the trials and sweep.csv")
+    parser.add_argument("--trials", type=int, default=20, help="trials of all workers together (20)")
+    parser.add_argument(
+        "--timeout", type=float, default=math.inf, metavar="MINUTES", help="start no trial later than this"
+    )
+    parser.add_argument(
+        "--storage",
+        default="",
+        help="journal file or database URL that the workers share (OUTPUT/sweep.journal)",
+    )
+    parser.add_argument(
+        "--search",
+        action="append",
+        metavar="SECTION.NAME=VALUES",
+        help="log:LOW:HIGH, range:LOW:HIGH or ONE,OTHER; may be repeated"
+        " (fit.learning_rate=log:1e-4:1e-2 and loss.consistency=log:0.05:1)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if importlib.util.find_spec("optuna") is None:
+        raise RuntimeError('sweep needs Optuna, which is not installed: python -m pip install "optuna>=4"')
+    from rareunet_training.search_space import DEFAULT_SEARCH, Plan, parse_search
+
+    space = dict(parse_search(text) for text in arguments.search or DEFAULT_SEARCH)
+    plan = Plan(arguments.config, tuple(arguments.overrides), arguments.output, space)
+    plan.check()
+    return sweep(plan, arguments.storage, arguments.trials, 60 * arguments.timeout)
+
+
+def sweep(plan: Plan, storage: str, trials: int, seconds: float) -> int:
+    """Runs this worker's trials and says what was found; 1 if no trial has finished."""
+    import optuna
+
+    from rareunet_training.commands.fit import STOPPED, fit
+    from rareunet_training.stopping import StopRequest
+    from rareunet_training.sweep import open_study, run_trials
+    from rareunet_training.sweep_report import best_trial, describe, repeat_command, write_report
+    from rareunet_training.trainer import TrainingStopped
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = open_study(plan, storage)
+    try:
+        with StopRequest(plan.output) as request:
+            for trial in run_trials(plan, study, partial(fit, should_stop=request.is_made), trials, seconds):
+                print(describe(trial), flush=True)
+                write_report(plan, study)
+    except TrainingStopped:  # outside of `with`, so that the file "stop" stays for the other workers
+        print("stopped and saved; the same command goes on", file=sys.stderr)
+        return STOPPED
+    best = best_trial(study)
+    if best is None:
+        print("no trial has finished")
+        return 1
+    print(f"best: {describe(best)}\nto train with its settings:\n{repeat_command(plan, best)}")
+    return 0

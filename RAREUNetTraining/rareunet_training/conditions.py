@@ -1,0 +1,165 @@
+"""Ways to present a labelled scan at a lower resolution, each with the reference that belongs to it.
+
+A presented scan lies in its own world: RAS axes in mm, with the origin at the centre of the original scan's first
+voxel. Coarse voxels carry the half-voxel shift in their matrix, so that they stay where the fine ones lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rareunet.volume import Volume
+from rareunet_training.degradation import corner_label, degrade, halve, majority_label
+from rareunet_training.samples import Sample
+
+PAPER_SHAPE = (32, 64, 32)  # (Z, Y, X) of the published hippocampus experiments
+SCALES = ("1", "1/2", "1/4", "1/8")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A way to present a scan.
+
+    Attributes:
+        name: what tables call it.
+        present: Sample and number of classes -> the presented scan, and the classes (Z, Y, X) of its voxels.
+        applies: whether a scan can be presented so; one coarser than the condition can't.
+    """
+
+    name: str
+    present: Callable[[Sample, int], tuple[Volume, np.ndarray]]
+    applies: Callable[[Sample], bool] = lambda sample: True
+
+
+def native() -> Condition:
+    """The scan as it is."""
+    return Condition("native", lambda sample, classes: (native_volume(sample), sample.label))
+
+
+def coarser(name: str, spacing_mm: Sequence[float], thickness: float = 1.0) -> Condition:
+    """The scan with voxels of spacing_mm (S, A, R) and a box slice profile, over its whole field of view.
+
+    Args:
+        thickness: share of each step that the slice covers; below 1 there are gaps.
+    """
+
+    def coarsening(sample: Sample) -> tuple[list[float], list[int]]:
+        steps = [max(1.0, want / have) for want, have in zip(spacing_mm, sample.spacing_mm, strict=True)]
+        return steps, [int(n / step + 1e-6) for n, step in zip(sample.label.shape, steps, strict=True)]
+
+    def present(sample: Sample, classes: int) -> tuple[Volume, np.ndarray]:
+        steps, sizes = coarsening(sample)
+        image = degrade(sample.image, sizes, steps, thickness)
+        return _volume(sample, image, steps), majority_label(sample.label, classes, sizes, steps)
+
+    def applies(sample: Sample) -> bool:
+        steps, sizes = coarsening(sample)
+        finer = max(sample.spacing_mm) <= max(spacing_mm) * 1.001
+        return finer and max(steps) > 1.001 and min(sizes) >= 2
+
+    return Condition(name, present, applies)
+
+
+def paper_scale(depth: int, protocol: str = "aligned", shape: Sequence[int] = PAPER_SHAPE) -> Condition:
+    """The scan cropped or padded to the paper's shape and halved `depth` times."""
+
+    def present(sample: Sample, classes: int) -> tuple[Volume, np.ndarray]:
+        starts = paper_starts(sample.label.shape, shape)
+        image = crop_or_pad(sample.image, starts, shape)
+        label = crop_or_pad(sample.label[None], starts, shape)[0]
+        if depth == 0:
+            return _volume(sample, image, (1, 1, 1), starts), label
+        steps, sizes = [2.0**depth] * 3, [n // 2**depth for n in shape]
+        coarse = (
+            corner_label(label, depth)
+            if protocol == "published"
+            else majority_label(label, classes, sizes, steps)
+        )
+        return _volume(sample, halve(image, depth), steps, starts), coarse
+
+    return Condition(f"scale {SCALES[depth]} ({protocol})", present)
+
+
+def clinical_conditions() -> list[Condition]:
+    """What clinics see: the scan's own field of view at isotropic spacings and in thick slices."""
+    isotropic = [coarser(f"isotropic {mm} mm", [mm] * 3) for mm in (1.5, 2, 3, 4)]
+    thick = [
+        coarser(f"thick {mm} mm along {axis}", [mm if a == axis else 1 for a in "SAR"])
+        for mm in (2, 4, 6)
+        for axis in "SAR"
+    ]
+    others = [coarser("2 x 2 x 5 mm", [5, 2, 2]), coarser("2 mm slices every 4 mm", [4, 1, 1], thickness=0.5)]
+    return [native(), *isotropic, *thick, *others]
+
+
+def paper_conditions(protocol: str, shape: Sequence[int] = PAPER_SHAPE) -> list[Condition]:
+    """The paper's four scales, "aligned" or "published"."""
+    return [paper_scale(depth, protocol, shape) for depth in range(len(SCALES))]
+
+
+def standard_conditions(shape: Sequence[int] = PAPER_SHAPE) -> list[Condition]:
+    """What clinics see, then the paper's scales with aligned labels."""
+    return [*clinical_conditions(), *paper_conditions("aligned", shape)]
+
+
+def quick_conditions(protocol: str = "aligned") -> list[Condition]:
+    """Few enough to score between epochs."""
+    scales = paper_conditions(protocol)
+    return scales if protocol == "published" else [*scales, coarser("thick 4 mm along S", [4, 1, 1])]
+
+
+def conditions_of(protocol: str, shape: Sequence[int] = PAPER_SHAPE) -> list[Condition]:
+    """Conditions of "clinical", "aligned", "published" or "all"; "standard" is clinical and aligned."""
+    if protocol == "standard":
+        return standard_conditions(shape)
+    if protocol == "all":
+        return [*standard_conditions(shape), *paper_conditions("published", shape)]
+    return clinical_conditions() if protocol == "clinical" else paper_conditions(protocol, shape)
+
+
+def series() -> dict[str, list[str]]:
+    """Names of conditions that differ in one spacing alone, by what they show; the paper's scales are their own."""
+    thick = {
+        f"Thick slices along {axis}": [f"thick {mm} mm along {axis}" for mm in (2, 4, 6)] for axis in "SAR"
+    }
+    rows = {"Isotropic": [f"isotropic {mm} mm" for mm in (1.5, 2, 3, 4)], **thick}
+    scales = {f"Paper's scales ({p})": [f"scale {s} ({p})" for s in SCALES] for p in ("aligned", "published")}
+    return {title: ["native", *names] for title, names in rows.items()} | scales
+
+
+def native_volume(sample: Sample) -> Volume:
+    """The scan as it is, in the world of presented scans."""
+    return _volume(sample, sample.image, (1, 1, 1))
+
+
+def paper_starts(shape: Sequence[int], target: Sequence[int]) -> list[int]:
+    """First voxel (z, y, x) of the centred crop; negative for padding. An odd difference puts the larger half first."""
+    return [
+        (n - size + 1) // 2 if n > size else -((size - n + 1) // 2)
+        for n, size in zip(shape, target, strict=True)
+    ]
+
+
+def crop_or_pad(image: np.ndarray, starts: Sequence[int], shape: Sequence[int]) -> np.ndarray:
+    """Voxels starts to starts + shape of (C, Z, Y, X), 0 where there are none."""
+    for axis, (start, size) in enumerate(zip(starts, shape, strict=True), start=1):
+        after = max(0, start + size - image.shape[axis])
+        kept = image.take(range(max(start, 0), start + size - after), axis)
+        pads = [(0, 0)] * image.ndim
+        pads[axis] = (max(-start, 0), after)
+        image = np.pad(kept, pads)
+    return image
+
+
+def _volume(
+    sample: Sample, image: np.ndarray, steps: Sequence[float], starts: Sequence[float] = (0, 0, 0)
+) -> Volume:
+    """A volume whose first voxel begins where the fine voxel `starts` begins: its centre is (step - 1) / 2 further."""
+    matrix = np.eye(4)
+    for axis, (spacing, step, start) in enumerate(zip(sample.spacing_mm, steps, starts, strict=True)):
+        matrix[2 - axis, 2 - axis] = spacing * step
+        matrix[2 - axis, 3] = spacing * (start + (step - 1) / 2)
+    return Volume(image, matrix, sample.name)

@@ -1,0 +1,89 @@
+"""The cases that a model is scored on, which must not be among those it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rareunet.bundle import Bundle
+from rareunet.preprocessing import IntensityRule
+from rareunet_training.cases import Case, find_cases, split_cases
+from rareunet_training.configuration import TrainingConfig
+from rareunet_training.model import case_hash
+from rareunet_training.samples import Sample, load_sample
+
+
+@dataclass(frozen=True)
+class LabelledCases:
+    """Cases to score on.
+
+    Attributes:
+        cases: on disk.
+        source: where they come from, for a person.
+        fold: the fold that they are; None for a data set of its own.
+    """
+
+    cases: tuple[Case, ...]
+    source: str
+    fold: int | None = None
+
+    def samples(self, values: Sequence[int], rule: IntensityRule) -> Iterator[tuple[Case, Sample]]:
+        """Each case with its sample, one in memory at a time.
+
+        Args:
+            values: the label set.
+            rule: intensity rule.
+        """
+        for case in self.cases:
+            yield case, load_sample(case, values, rule)
+
+
+def held_out_cases(config: TrainingConfig) -> LabelledCases:
+    """The fold that the configuration keeps out of the training.
+
+    Raises:
+        ValueError: it keeps none, or the data can't be found.
+    """
+    data = config.data
+    if data.fold < 0:
+        raise ValueError(
+            "data.fold=-1 keeps no case to score: choose the fold that the training left out, or give other scans"
+            " with --data."
+        )
+    cases = find_cases(data.folder, data.labels, data.exclude)
+    _, held_out = split_cases(cases, data, config.fit.seed)
+    source = f"{Path(data.folder).name}, fold {data.fold}" + (
+        f" of {Path(data.folds).name}" if data.folds else ""
+    )
+    return LabelledCases(tuple(held_out), source, data.fold)
+
+
+def external_cases(source: str, labels: str = "", exclude: Sequence[str] = ()) -> LabelledCases:
+    """All cases of a data set, see cases.find_cases."""
+    return LabelledCases(tuple(find_cases(source, labels, exclude)), Path(source).name)
+
+
+def check_unseen(bundle: Bundle, labelled: LabelledCases) -> str:
+    """Refuses cases that a model was trained on; returns a warning where its bundle does not tell, else ''.
+
+    Raises:
+        ValueError: some of the cases were trained on; says which.
+    """
+    facts = bundle.training.get("data", {})
+    fold, hashes = facts.get("fold"), set(facts.get("case_hashes", ()))
+    if labelled.fold is not None and fold is not None and fold != labelled.fold:
+        raise ValueError(
+            f"{bundle.name} kept fold {fold} out of its training, not fold {labelled.fold}: its scores there would"
+            f" be of cases it has learnt. Use data.fold={fold}."
+        )
+    learnt = [case.name for case in labelled.cases if case_hash(case.name) in hashes]
+    if learnt:
+        raise ValueError(
+            f"{bundle.name} was trained on {len(learnt)} of these {len(labelled.cases)} cases ({', '.join(learnt[:3])}"
+            f"{', ...' if len(learnt) > 3 else ''}), or on others of the same names: leave them out by"
+            " data.exclude=[...], or rename the scans if they are others."
+        )
+    if not hashes and (labelled.fold is None or fold is None):
+        return f"{bundle.name} does not tell which cases it was trained on: make sure that none of these is among them."
+    return ""

@@ -1,0 +1,95 @@
+"""Configuration -> the samples to train on and to validate with. What can't be used is said before anything starts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from rareunet.preprocessing import IntensityRule
+from rareunet_training.cases import Case, find_cases, split_cases
+from rareunet_training.check import CheckReport, read_report, recheck, write_report
+from rareunet_training.check.summary import group
+from rareunet_training.configuration import TrainingConfig
+from rareunet_training.distributed import Processes
+from rareunet_training.samples import SampleCache, SampleFacts, load_sample
+
+SHOWN_CASES = 5  # of a finding; check.html has all
+
+
+def load_data(
+    config: TrainingConfig, output: Path | None = None, processes: Processes | None = None
+) -> tuple[SampleCache, SampleCache]:
+    """Training and validation samples of the configured fold, after checking all cases.
+
+    Args:
+        output: where check.json and check.html go; an earlier check.json there saves reading unchanged scans again.
+
+    Raises:
+        ValueError: a case can't be used, or there is none; says which and why.
+    """
+    processes = processes or Processes()
+    data = config.data
+    cases = find_cases(data.folder, data.labels, data.exclude)
+    names, held_out = split_cases([case.name for case in cases], data, config.fit.seed)
+    report = None
+    problem = ""
+    if processes.is_first:
+        try:
+            report = _check(cases, config, output)
+        except ValueError as error:
+            problem = str(error)
+    if problem := processes.from_first(problem):
+        raise ValueError(problem)
+    report = processes.from_first(report)
+    assert report is not None
+    budget = data.cache_gb * 1e9 / processes.local_world_size
+    return tuple(_samples(cases, report, config, wanted, budget) for wanted in (names, held_out))  # type: ignore[return-value]
+
+
+def _check(cases: Sequence[Case], config: TrainingConfig, output: Path | None) -> CheckReport:
+    path = output / "check.json" if output is not None else None
+    # disable=None: no bar where stderr is a file.
+    with tqdm(total=len(cases), desc="check", unit="case", file=sys.stderr, disable=None, leave=False) as bar:
+        report = recheck(cases, config.model, _earlier(path), lambda done, total: bar.update() and None)
+    if path is not None:
+        for target in (path, path.with_suffix(".html")):
+            write_report(report, target)
+    for warning in group(report.warnings):
+        print(f"warning: {warning.message} ({_some(warning.cases)})", file=sys.stderr, flush=True)
+    if report.errors:
+        lines = "\n".join(f"  {error.message} ({_some(error.cases)})" for error in group(report.errors))
+        raise ValueError(f"the data can't be used for training:\n{lines}")
+    return report
+
+
+def _earlier(path: Path | None) -> CheckReport | None:
+    """What an earlier run found, if it can be read; else everything is checked anew."""
+    if path is None or not path.exists():
+        return None
+    try:
+        return read_report(path)
+    except ValueError:
+        return None
+
+
+def _some(names: Sequence[str]) -> str:
+    """A few names, and how many more there are."""
+    shown = ", ".join(name for name in names[:SHOWN_CASES] if name) or "all cases"
+    return shown if len(names) <= SHOWN_CASES else f"{shown} and {len(names) - SHOWN_CASES} more"
+
+
+def _samples(
+    cases: Sequence[Case], report: CheckReport, config: TrainingConfig, wanted: Sequence[str], budget: float
+) -> SampleCache:
+    by_name, facts = {case.name: case for case in cases}, []
+    known = {case.name: case for case in report.cases}
+    for name in wanted:
+        case = known[name]
+        if case.shape is None or case.spacing_mm is None:
+            raise ValueError(f"{name} could not be read.")
+        facts.append(SampleFacts(name, case.shape, case.spacing_mm, case.channels))
+    values, rule = config.model.label_values, IntensityRule()
+    return SampleCache(facts, lambda name: load_sample(by_name[name], values, rule), budget)

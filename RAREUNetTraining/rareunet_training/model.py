@@ -1,0 +1,101 @@
+"""The model that a configuration will make: its network's shape and what its bundle says, before any weight exists."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import torch
+
+from rareunet.architecture import Architecture
+from rareunet.bundle import Bundle, Label
+from rareunet.network import RAREUNet
+from rareunet.preprocessing import IntensityRule
+from rareunet_training.configuration import TrainingConfig
+from rareunet_training.samples import SampleFacts
+
+
+def describe_bundle(config: TrainingConfig, training: Sequence[SampleFacts]) -> Bundle:
+    """The bundle without weights. A baseline has no gateways, so the one entry depth 0.
+
+    Raises:
+        ValueError: a label table is incomplete, or the network's shape is impossible.
+    """
+    model = config.model
+    if not model.labels:
+        raise ValueError(
+            "model.labels is empty: name each value of the label maps, for example [[model.labels]] value = 1,"
+            ' name = "Liver", color = [200, 80, 60]. The check command proposes a table.'
+        )
+    try:
+        labels = tuple(Label(**{**label, "color": tuple(label["color"])}) for label in model.labels)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"model.labels: each needs value, name and color ({error}).") from None
+    network = model.network if config.fit.method == "rare" else {**model.network, "gateways": 0}
+    preset = asdict(Architecture.preset(model.preset, len(model.channels), len(labels) + 1))
+    if unknown := sorted(set(network) - set(preset)):
+        raise ValueError(f"model.network has no {unknown[0]}: choose from {', '.join(preset)}.")
+    extents = np.array([np.multiply(facts.shape, facts.spacing_mm) for facts in training])
+    return Bundle(
+        name=model.name, title=model.title, description=model.description, version=model.version,
+        license=model.license, architecture=asdict(Architecture(**(preset | network))),
+        reference_spacing_mm=_triple(model.reference_spacing_mm),
+        channels=tuple({"name": name} for name in model.channels), labels=labels, intensity=IntensityRule(),
+        field_of_view_mm={"smallest": _triple(extents.min(axis=0)), "largest": _triple(extents.max(axis=0))},
+        training=_facts(config, training),
+    )  # fmt: skip
+
+
+def take_weights(network: RAREUNet, bundle: Bundle) -> int:
+    """Gives a network the weights of a trained one, but for those of another shape, such as heads for other labels.
+
+    Returns:
+        how many of its parameter tensors were taken.
+
+    Raises:
+        ValueError: nothing below the heads fits, so that there would be no gain.
+    """
+    theirs, ours = bundle.load_network().state_dict(), network.state_dict()
+    fitting = {
+        name: theirs[name] for name in ours if name in theirs and theirs[name].shape == ours[name].shape
+    }
+    if not any(name.startswith("encoder.1.") for name in fitting):
+        raise ValueError(
+            f"model.start_from: the network of {bundle.name} ({bundle.architecture}) has another shape: choose its"
+            " preset and network, or start without it."
+        )
+    network.load_state_dict({**ours, **fitting})
+    return len(fitting)
+
+
+def case_hash(name: str) -> str:
+    """Stands for a case in a bundle, which may leave the hospital: names of cases may be names of patients."""
+    return hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
+
+
+def _facts(config: TrainingConfig, training: Sequence[SampleFacts]) -> dict[str, object]:
+    """How the model was made, for the bundle. Cases of the model it started from count as seen."""
+    start = Bundle.load(config.model.start_from) if config.model.start_from else None
+    seen = {case_hash(facts.name) for facts in training}
+    if start is not None:
+        seen.update(start.training.get("data", {}).get("case_hashes", []))
+    facts = {
+        "data": {
+            "cases": len(training),
+            "fold": config.data.fold,
+            "excluded": config.data.exclude,
+            "case_hashes": sorted(seen),
+        },
+        "settings": {name: asdict(getattr(config, name)) for name in ("fit", "loss", "augmentation")},
+        "software": {"torch": torch.__version__.split("+")[0]},
+    }
+    if start is not None:
+        facts["started_from"] = {"name": start.name, "version": start.version, "sha256": start.sha256}
+    return facts
+
+
+def _triple(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
+    z, y, x = (round(float(v), 4) for v in values)
+    return z, y, x

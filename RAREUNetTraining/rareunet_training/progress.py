@@ -1,0 +1,110 @@
+"""How far a run is, for people and for the panel: a line in the terminal and progress.json in the output folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+STOP_FILE = "stop"
+PROGRESS_FILE = "progress.json"
+SECONDS_BETWEEN_WRITES = 1.0
+
+
+@dataclass
+class Progress:
+    """What progress.json says.
+
+    Attributes:
+        state: "checking", "training", "validating", "evaluating", "finished", "stopped" or "failed".
+        epoch, epochs, step, steps: epochs and steps done, and how many there are.
+        seconds_left: of all epochs; -1 while unknown.
+        message: what a person should know, such as the error.
+        bundle: folder of the finished bundle.
+        pid: the process that writes this.
+    """
+
+    state: str = "checking"
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    seconds_left: float = -1.0
+    message: str = ""
+    bundle: str = ""
+    pid: int = 0
+
+
+class ProgressWriter:
+    """Keeps progress.json and a progress bar up to date.
+
+    Args:
+        folder: the output folder.
+        epochs: of the run.
+        enabled: False in all processes but the first.
+    """
+
+    def __init__(self, folder: Path, epochs: int, *, enabled: bool = True) -> None:
+        self.path, self.enabled = folder / PROGRESS_FILE, enabled
+        self.now = Progress(epochs=epochs, pid=os.getpid())
+        self._written = 0.0
+        self._start: tuple[float, float] | None = None
+        self._bar: tqdm | None = None
+
+    def step(self, epoch: int, step: int, steps: int) -> None:
+        """After each training step."""
+        if not self.enabled:
+            return
+        done, clock = epoch + step / steps, time.monotonic()
+        if self._start is None:
+            self._start = (done, clock)
+        elapsed, share = clock - self._start[1], done - self._start[0]
+        left = elapsed / share * (self.now.epochs - done) if share > 0 else -1.0
+        # Standard error that is no terminal gets a line per epoch from the command instead of a bar.
+        if self._bar is None and sys.stderr.isatty():
+            self._bar = tqdm(total=steps, unit="step", leave=False)
+        if self._bar is not None:
+            self._bar.set_description(f"epoch {epoch + 1}/{self.now.epochs}, {duration(left)} left in all")
+            self._bar.update(step - self._bar.n)
+        self.now.epoch, self.now.step, self.now.steps, self.now.seconds_left = (
+            epoch,
+            step,
+            steps,
+            round(left, 1),
+        )
+        self.tell("training", at_once=False)
+
+    def epoch_done(self, epoch: int) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        self.now.epoch, self.now.step = epoch, 0
+        self.tell("training")
+
+    def tell(self, state: str, message: str = "", bundle: str = "", *, at_once: bool = True) -> None:
+        """Writes progress.json; a full disk must not end a run because of it."""
+        if not self.enabled or (not at_once and time.monotonic() - self._written < SECONDS_BETWEEN_WRITES):
+            return
+        self.now.state, self.now.message, self.now.bundle = state, message, bundle
+        self._written = time.monotonic()
+        temporary = self.path.with_suffix(".json.new")
+        try:
+            temporary.write_text(json.dumps(asdict(self.now)) + "\n", encoding="utf-8")
+            os.replace(temporary, self.path)
+        except OSError as error:
+            print(f"warning: {self.path} could not be written ({error}).", file=sys.stderr)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 45 s, 12 min, 3 h 20 min."""
+    if seconds < 0:
+        return "?"
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

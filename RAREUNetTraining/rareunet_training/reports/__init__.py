@@ -1,0 +1,1 @@
+"""Pages and pictures of evaluations, for people."""

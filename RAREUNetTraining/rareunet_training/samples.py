@@ -1,0 +1,138 @@
+"""Cases in memory: what a case becomes for training, and a cache of them that stays within a budget."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+
+from rareunet.geometry import Reorientation
+from rareunet.preprocessing import IntensityRule, normalise
+from rareunet_training.cases import Case
+
+FOREGROUND_VOXELS = 1000  # per structure: enough to centre crops on, few enough to cost nothing
+
+Triple = tuple[float, float, float]
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A case in memory: image float32 (C, Z, Y, X) in [0, 1], classes uint8 (Z, Y, X), axes S, A, R.
+
+    `foreground` holds for each structure up to FOREGROUND_VOXELS of its voxels, int (N, 3).
+    """
+
+    name: str
+    image: np.ndarray
+    label: np.ndarray
+    spacing_mm: Triple
+    foreground: tuple[np.ndarray, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        return self.image.nbytes + self.label.nbytes + sum(f.nbytes for f in self.foreground)
+
+
+@dataclass(frozen=True)
+class SampleFacts:
+    """What is known of a case before its voxels are read: shape (Z, Y, X) and spacing, axes S, A, R."""
+
+    name: str
+    shape: Shape
+    spacing_mm: Triple
+    channels: int = 1
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the sample: float32 per channel and one byte of class."""
+        return int(np.prod(self.shape)) * (4 * self.channels + 1)
+
+
+def load_sample(case: Case, label_values: Sequence[int], rule: IntensityRule) -> Sample:
+    """Reads a case into canonical axes; labels become class indices 1, 2, ... in the order of label_values.
+
+    Raises:
+        ValueError: unreadable, the label map lies on another grid, or a value is not in label_values.
+    """
+    scan, label = case.read()
+    reorientation = Reorientation.to_ras(scan.ijk_to_ras)
+    image = normalise(reorientation.apply(scan.voxels), rule)
+    values = reorientation.apply(label.voxels)[0]
+    unknown = sorted(set(np.unique(values).tolist()) - {0, *label_values})
+    if unknown:
+        raise ValueError(
+            f"{case.name}: label values {unknown} are not in the label set {list(label_values)}: correct the label map"
+            " or add them to model.labels."
+        )
+    classes = np.zeros(values.shape, dtype=np.uint8)
+    for index, value in enumerate(label_values, start=1):
+        classes[values == value] = index
+    foreground = tuple(_some_voxels(classes == index) for index in range(1, len(label_values) + 1))
+    return Sample(case.name, image, classes, reorientation.reorder(scan.spacing_mm), foreground)
+
+
+class SampleCache(Sequence[Sample]):
+    """Samples that are read when first asked for and kept while they fit; the least recently used go first.
+
+    Args:
+        facts: of each case, in order.
+        load: reads the sample of a name.
+        budget_bytes: how much may be kept.
+    """
+
+    def __init__(
+        self, facts: Sequence[SampleFacts], load: Callable[[str], Sample], budget_bytes: float
+    ) -> None:
+        self.facts = tuple(facts)
+        self._load, self._budget = load, budget_bytes
+        self._kept: OrderedDict[int, Sample] = OrderedDict()
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> SampleCache:
+        """Samples that are in memory already."""
+        by_name = {sample.name: sample for sample in samples}
+        facts = [SampleFacts(s.name, _shape(s.label), s.spacing_mm, len(s.image)) for s in samples]
+        return cls(facts, by_name.__getitem__, 0)
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> SampleCache: ...
+    def __getitem__(self, index: int | slice) -> Sample | SampleCache:
+        if isinstance(index, slice):
+            return SampleCache(self.facts[index], self._load, self._budget)
+        if index not in self._kept:
+            sample = self._load(self.facts[index].name)
+            self._make_room(sample.bytes)
+            if sample.bytes > self._budget:
+                return sample
+            self._kept[index] = sample
+        self._kept.move_to_end(index)
+        return self._kept[index]
+
+    @property
+    def bytes_kept(self) -> int:
+        return sum(sample.bytes for sample in self._kept.values())
+
+    def _make_room(self, needed: int) -> None:
+        while self._kept and self.bytes_kept + needed > self._budget:
+            self._kept.popitem(last=False)
+
+
+def _some_voxels(mask: np.ndarray) -> np.ndarray:
+    """Up to FOREGROUND_VOXELS voxels (N, 3) of a mask, evenly spread over it."""
+    voxels = np.argwhere(mask)
+    step = max(1, -(-len(voxels) // FOREGROUND_VOXELS))
+    return voxels[::step].astype(np.int32)
+
+
+def _shape(array: np.ndarray) -> Shape:
+    z, y, x = array.shape
+    return z, y, x

@@ -1,0 +1,97 @@
+"""Blobs, and a model that can be worked out by hand, for the tests of evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rareunet import Predictor, Volume
+from rareunet.architecture import Architecture
+from rareunet.bundle import Bundle, Label
+from rareunet.network import RAREUNet, Walk
+from rareunet.preprocessing import IntensityRule
+from rareunet.volume_files import write_label_map, write_volume
+from rareunet_training.metrics import Agreement
+from rareunet_training.samples import Sample
+from rareunet_training.scores import Score
+
+VALUE = 3  # of the one structure in label maps
+ARCHITECTURE = Architecture(in_channels=1, classes=2, stages=4, filters=2, max_filters=4, gateways=3)
+
+
+def make_bundle(**changes):
+    content = {
+        "name": "tiny",
+        "title": "Tiny",
+        "description": "",
+        "version": "0.1.0",
+        "license": "MIT",
+        "architecture": asdict(ARCHITECTURE),
+        "reference_spacing_mm": (1.0, 1.0, 1.0),
+        "channels": ({"name": "T1"},),
+        "labels": (Label(VALUE, "Ball", (200, 30, 30)),),
+        "intensity": IntensityRule(0, 100),
+        "field_of_view_mm": {"smallest": (20.0,) * 3, "largest": (64.0,) * 3},
+    }
+    return Bundle(**{**content, **changes})
+
+
+def save_bundle(folder: Path, **changes):
+    torch.manual_seed(0)
+    return make_bundle(**changes).save(folder, RAREUNet(ARCHITECTURE))
+
+
+class Threshold:
+    """In the place of the network: foreground where the image is above a half. Keeps what it was given."""
+
+    def __init__(self):
+        self.seen = []
+
+    def walk(self, image, axis_depths):
+        self.seen.append((tuple(image.shape[2:]), tuple(axis_depths)))
+        return Walk(torch.cat([0.5 - image, image - 0.5], dim=1), {})
+
+
+def threshold_predictor():
+    return Predictor(make_bundle(), "cpu", network=Threshold())
+
+
+def blob(shape=(48, 56, 44), centre=(23.3, 28.1, 21.6), sigma=10.0):
+    """A Gaussian of height 1; above a half within 1.18 sigma of its centre."""
+    squared = sum((g - c) ** 2 for g, c in zip(np.indices(shape), centre, strict=True))
+    return np.exp(-squared / (2 * sigma**2)).astype(np.float32)
+
+
+def blob_sample(spacing=(1.0, 1.0, 1.0), name="blob", **where):
+    image = blob(**where)
+    return Sample(name, image[None], (image > 0.5).astype(np.uint8), spacing)
+
+
+def write_blobs(folder: Path, count=2, matrix=None, **where):
+    """A data set of blobs in the Decathlon's layout; returns the scans by name."""
+    matrix = np.eye(4) if matrix is None else matrix
+    scans = {}
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True)
+    for index in range(count):
+        image = blob(**{"shape": (22, 26, 24), "centre": (10.3 + index, 12.1, 11.6), "sigma": 5.0, **where})
+        scan = Volume(100 * image, matrix, f"blob_{index}")
+        write_volume(folder / "imagesTr" / f"{scan.name}.nii.gz", scan)
+        label_map = VALUE * (image > 0.5).astype(np.uint8)
+        write_label_map(folder / "labelsTr" / f"{scan.name}.nii.gz", label_map, scan)
+        scans[scan.name] = scan
+    return scans
+
+
+def agreement(dice, **measures):
+    plain = dict.fromkeys(("iou", "precision", "recall", "surface_dice"), dice)
+    return Agreement(**{"dice": dice, **plain, "hd95_mm": 1.0, "volume_error_percent": 0.0, **measures})
+
+
+def scored(case, condition, *dice, spacing=(1.0, 1.0, 1.0), seconds=0.1):
+    """A score of one value per structure, the same in world space."""
+    measures = tuple(map(agreement, dice))
+    return Score(case, condition, spacing, dice, seconds, measures, measures)

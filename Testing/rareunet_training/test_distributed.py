@@ -1,0 +1,105 @@
+"""A run shared out by torchrun gives what one process gives. Two processes on the CPU stand for many machines."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from training_helpers import write_data_set
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = textwrap.dedent("""
+    import json, sys
+    from pathlib import Path
+    from training_helpers import make_trainer, samples
+    from rareunet_training.distributed import Processes
+
+    out, resume = Path(sys.argv[1]), "resume" in sys.argv
+    processes = Processes.start("cpu")
+    trainer = make_trainer(
+        out, "fit.batch_size=4", "fit.validate_every=1", "fit.epochs=2",
+        training=samples(5), validation=samples(3), processes=processes,
+    )
+    if resume:
+        trainer.resume()
+    reports = []
+    for report in trainer.run():
+        scores = [(score.case, score.condition, score.dice) for score in report.scores]
+        reports.append({"losses": report.losses, "scores": scores, "dice": report.dice()})
+        if "once" in sys.argv:
+            break
+    (out / f"rank{processes.rank}.json").write_text(json.dumps(reports))
+    processes.stop()
+""")
+
+
+def run(folder, processes, *words):
+    """Reports of every process, by rank. The last batch has one case, so one process of two repeats it."""
+    folder.mkdir(exist_ok=True)
+    program = folder / "program.py"
+    program.write_text(PROGRAM)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, *(torchrun if processes > 1 else []), str(program), str(folder), *words]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment(), timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [
+        json.loads((folder / f"rank{rank}.json").read_text(encoding="utf-8")) for rank in range(processes)
+    ]
+
+
+def environment():
+    paths = [str(ROOT / name) for name in ("RAREUNetSegment", "RAREUNetTraining", "Testing")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+
+
+def test_two_processes_give_the_losses_and_scores_of_one(tmp_path):
+    (alone,) = run(tmp_path / "one", 1)
+    first, second = run(tmp_path / "two", 2)
+    assert first == second
+    assert len(alone) == len(first) == 2
+    for expected, found in zip(alone, first, strict=True):
+        assert found["losses"] == pytest.approx(expected["losses"], rel=1e-4)
+        assert [row[:2] for row in found["scores"]] == [row[:2] for row in expected["scores"]]
+        assert found["dice"] == pytest.approx(expected["dice"], abs=0.02)
+
+
+def test_two_processes_go_on_from_the_checkpoint_of_one(tmp_path):
+    (alone,) = run(tmp_path / "whole", 1)
+    run(tmp_path / "parts", 1, "once")
+    first, _ = run(tmp_path / "parts", 2, "resume")
+    assert len(first) == 1
+    assert first[0]["losses"] == pytest.approx(alone[1]["losses"], rel=1e-4)
+
+
+def test_run_goes_on_by_itself_after_a_process_was_killed(tmp_path):
+    """torchrun starts all processes again, and they go on from the checkpoint."""
+    write_data_set(tmp_path)
+    script, out = ROOT / "RAREUNetTraining" / "Scripts" / "train.py", tmp_path / "out"
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1",
+        str(script), "--config", str(tmp_path / "balls.toml"), "--output", str(out), "fit.epochs=12",
+        "fit.validate_every=12", "log.tensorboard=false",
+    ]  # fmt: skip
+    launcher = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", env=environment()
+    )
+    end = time.monotonic() + 120
+    while not (out / "history.csv").exists():
+        assert launcher.poll() is None, launcher.stdout.read()
+        assert time.monotonic() < end, "no epoch was finished"
+        time.sleep(0.05)
+    first = json.loads((out / "progress.json").read_text(encoding="utf-8"))["pid"]
+    (other,) = [child for child in psutil.Process(launcher.pid).children() if child.pid != first]
+    other.send_signal(signal.SIGKILL)
+    output, _ = launcher.communicate(timeout=240)
+    assert launcher.returncode == 0, output[-3000:]
+    assert "going on in epoch" in output
+    history = (out / "history.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[0] for line in history] == ["epoch", *(str(n) for n in range(1, 13))]

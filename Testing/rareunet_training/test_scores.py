@@ -1,0 +1,178 @@
+"""Means, tables and files of scores."""
+
+import csv
+import math
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from evaluation_helpers import agreement, blob_sample, make_bundle, scored
+
+from rareunet_training.reports.score_pages import write_score_page
+from rareunet_training.score_files import ScoreSet, read_scores, reference_hash, write_scores
+from rareunet_training.scores import (
+    Score,
+    by_condition_and_spacing,
+    not_found,
+    paper_rows,
+    paper_table,
+    resolution_card,
+    summarise,
+    table,
+    write_csv,
+)
+
+NAN = float("nan")
+LABELS = ("head", "tail")
+MISSED = agreement(0.0, hd95_mm=NAN, precision=NAN, volume_error_percent=-100.0)
+MADE_UP = agreement(0.0, hd95_mm=NAN, recall=NAN, volume_error_percent=math.inf)
+
+
+def score_set(*scores, name="model"):
+    references = {score.case: f"hash of {score.case}" for score in scores}
+    model = {"name": name, "version": "1.0.0", "presented": "", "sha256": "ab" * 32}
+    return ScoreSet(name, model, "standard", "some scans", LABELS, references, tuple(scores))
+
+
+def missing(case):
+    """Of the second structure one answer has nothing, where the reference has it; the other has it without reason."""
+    return Score(
+        case, "native", (1.0, 1.0, 1.0), (0.8, 0.0), 0.1, (agreement(0.8), MISSED), (agreement(0.8), MADE_UP)
+    )
+
+
+def test_a_case_counts_with_the_mean_of_its_structures():
+    rows = [scored("a", "native", 0.8, 0.6), scored("b", "native", 0.9, NAN), scored("c", "native", NAN, NAN)]
+    summary = summarise(rows)
+    assert summary.cases == 2
+    assert summary.mean == pytest.approx((0.7 + 0.9) / 2)
+    assert summary.sd == pytest.approx(0.2 / math.sqrt(2))
+    assert summary.by_label == pytest.approx((0.85, 0.6))
+    assert math.isnan(rows[2].mean_dice)
+
+
+def test_infinite_and_undefined_values_are_left_out_of_means_and_counted():
+    rows = [missing("a"), scored("b", "native", 0.8, 0.7)]
+    assert summarise(rows, "hd95_mm").mean == 1.0
+    assert summarise(rows, "volume_error_percent", "world").by_label == (0.0, 0.0)
+    assert not_found(rows, LABELS) == ["native: tail was not found in 1 of 2 cases."]
+    made_up = [replace(missing("a"), on_scan=(agreement(0.8), MADE_UP))]
+    assert not_found(made_up, LABELS) == ["native: tail was found in 1 of 1 cases that don't have it."]
+
+
+def test_papers_table_has_a_row_per_model_and_the_mean_over_the_scales_of_each_case():
+    scales = ("1", "1/2", "1/4", "1/8")
+    scores = [
+        scored(case, f"scale {scale} (aligned)", value)
+        for case, values in {"a": (0.9, 0.8, 0.7, 0.2), "b": (0.8, 0.7, 0.6, 0.5)}.items()
+        for scale, value in zip(scales, values, strict=True)
+    ]
+    (row,) = paper_rows({"ours": scores, "native only": [scored("a", "native", 0.5)]}, "aligned").values()
+    assert [s.mean for s in row] == pytest.approx([0.85, 0.75, 0.65, 0.35, 0.65])
+    assert row[-1].sd == pytest.approx(0.0, abs=1e-12)
+    lines = paper_table({"ours": scores}, "aligned").splitlines()
+    assert lines[1].split() == ["model", *scales, "overall"]
+    assert lines[2].startswith("ours   0.850 +- 0.071")
+    assert paper_table({"ours": scores}, "published") == ""
+
+
+def test_table_has_a_line_per_condition_with_what_was_measured():
+    rows = [scored("a", "native", 0.8, 0.6), scored("a", "isotropic 2 mm", 0.7, NAN, seconds=NAN)]
+    head, first, second = table(rows, LABELS).splitlines()
+    assert "world Dice" in head
+    assert " ".join(first.split()) == "native 1 0.700 +- 0.000 0.800 0.600 0.700 1.00 0.700 0.0 0.100"
+    assert second.split()[-1] == "-"
+    quick = [replace(row, on_scan=(), in_world=()) for row in rows]
+    assert "world" not in table(quick, LABELS)
+
+
+def test_scans_of_several_spacings_get_a_line_for_each():
+    rows = [scored("a", "native", 0.8, spacing=(3.1, 1, 1)), scored("b", "native", 0.6, spacing=(0.9, 1, 1))]
+    assert list(by_condition_and_spacing(rows)) == ["native", "- about 1 x 1 x 1 mm", "- about 1 x 1 x 3 mm"]
+    assert list(by_condition_and_spacing(rows[:1])) == ["native"]
+
+
+def test_card_is_one_that_a_bundle_can_hold():
+    rows = [scored("a", "native", 0.8), scored("b", "native", 0.6), scored("a", "empty", NAN)]
+    (row,) = resolution_card(rows, ["Ball"])
+    assert (row["dice_mean"], row["dice_sd"], row["cases"]) == (0.7, 0.1414, 2)
+    assert (row["world_dice_mean"], row["hd95_mm_mean"]) == (0.7, 1.0)
+    bundle = make_bundle(resolution_card=(row,))
+    assert type(bundle).from_json(bundle.to_json()).resolution_card == (row,)
+    quick = resolution_card([Score("a", "native", (1, 1, 1), (0.8,), 0.1)], ["Ball"])
+    assert "world_dice_mean" not in quick[0]
+
+
+def test_scores_file_gives_back_what_was_written(tmp_path):
+    written = score_set(missing("a"), scored("b", "native", 0.81234567, NAN))
+    write_scores(written, tmp_path / "scores.json")
+    text = (tmp_path / "scores.json").read_text(encoding="utf-8")
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert repr(read_scores(tmp_path / "scores.json")) == repr(written)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "scores": [{}]}'])
+def test_other_files_are_not_taken_for_scores(tmp_path, content):
+    (tmp_path / "other.json").write_text(content)
+    with pytest.raises(ValueError, match=r"other\.json is not a scores\.json"):
+        read_scores(tmp_path / "other.json")
+    with pytest.raises(ValueError, match="can't be read"):
+        read_scores(tmp_path / "nothing.json")
+
+
+def test_scores_travel_between_processes():
+    assert repr(pickle.loads(pickle.dumps(missing("a")))) == repr(missing("a"))
+
+
+def test_spreadsheet_has_a_row_per_case_and_condition_and_empty_cells_for_what_is_not_there(tmp_path):
+    write_csv([missing("a"), scored("b", "native", 0.5, NAN)], LABELS, tmp_path / "scores.csv")
+    rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    assert [row["case"] for row in rows] == ["a", "b"]
+    assert (rows[0]["dice head"], rows[0]["hd95_mm tail"], rows[0]["volume_error_percent tail"]) == (
+        "0.8000",
+        "",
+        "-100.0000",
+    )
+    assert rows[0]["world volume_error_percent tail"] == "inf"
+    assert rows[1]["dice tail"] == ""
+    write_csv([Score("a", "native", (1, 1, 1), (0.5, NAN), NAN)], LABELS, tmp_path / "quick.csv")
+    assert (tmp_path / "quick.csv").read_text(encoding="utf-8").splitlines()[
+        1
+    ] == "a,native,1,1,1,0.5000,,0.5000,"
+
+
+def test_hash_tells_label_maps_apart():
+    sample = blob_sample()
+    other = replace(sample, label=np.roll(sample.label, 1, axis=0))
+    assert reference_hash(sample) == reference_hash(blob_sample())
+    assert len({reference_hash(s) for s in (sample, other, replace(sample, spacing_mm=(2.0, 1.0, 1.0)))}) == 3
+
+
+def test_page_stands_alone_and_escapes_names(tmp_path):
+    conditions = (
+        "native",
+        "isotropic 2 mm",
+        "scale 1 (aligned)",
+        "scale 1/2 (aligned)",
+        "scale 1/4 (aligned)",
+        "scale 1/8 (aligned)",
+    )
+    rows = [scored(case, condition, 0.8, 0.7) for condition in conditions for case in ("<b>a", "b")]
+    write_score_page(score_set(*rows, missing("c"), name="<script>"), tmp_path / "scores.html")
+    page = (tmp_path / "scores.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;" in page
+    assert "<script>" not in page
+    assert "<b>a" not in page
+    assert 'src="http' not in page
+    assert page.count("data:image/svg+xml;base64") == 2
+    assert "0.750 ± 0.000" in page
+    assert "tail was not found in 1 of 3 cases" in page
+
+
+def test_page_of_a_single_quick_score(tmp_path):
+    write_score_page(score_set(Score("a", "native", (1, 1, 1), (0.8, NAN), NAN)), tmp_path / "scores.html")
+    page = (tmp_path / "scores.html").read_text(encoding="utf-8")
+    assert "All measures" not in page
+    assert "0.800" in page
