@@ -290,7 +290,7 @@ def test_ends_when_slicer_is_killed(request_one, tmp_path):
     folder.mkdir()
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(folder), request_one.model, light_worker(SLEEP)[1][1]],
-        stdout=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     worker = int(owner.stdout.readline())
     assert len(list(folder.iterdir())) == 1

@@ -114,7 +114,7 @@ def to_input_part(scores: np.ndarray, grid: NetworkGrid) -> np.ndarray:
         slice(before, before + size)
         for (before, _), size in zip(grid.padding, grid.resampled_shape, strict=True)
     )
-    return grid.reorientation.invert(resample(scores[(slice(None), *inner)], grid.shape))
+    return grid.reorientation.invert(restore(scores[(slice(None), *inner)], grid.shape))
 
 
 def to_input_grid(part: np.ndarray, grid: NetworkGrid) -> np.ndarray:
@@ -197,6 +197,28 @@ def resampling_matrix(size: int, new_size: int) -> np.ndarray:
     distance = np.abs(centres[:, np.newaxis] - np.arange(size))
     weights = np.clip(1 - distance / max(step, 1.0), 0, None)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def restore(scores: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Brings scores (K, Z, Y, X) back to a scan's size over the same field of view.
+
+    Linear along an axis that gets finer. Along one that gets coarser, a voxel of the scan takes the mean of what it
+    covers and nothing from beyond, unlike in `resample`: its class is the one that fills most of it.
+    """
+    for axis, size in enumerate(shape, start=1):
+        old = scores.shape[axis]
+        if old != size:
+            matrix = coverage_matrix(old, size) if size < old else resampling_matrix(old, size)
+            scores = apply_along_axis(scores, matrix, axis)
+    return scores
+
+
+def coverage_matrix(size: int, new_size: int) -> np.ndarray:
+    """(new_size, size) float32: the share of each new, larger voxel that each old one fills; rows add up to 1."""
+    starts = np.arange(new_size)[:, np.newaxis] * (size / new_size)
+    old = np.arange(size)
+    overlap = np.minimum(starts + size / new_size, old + 1) - np.maximum(starts, old)
+    return (np.clip(overlap, 0, None) * (new_size / size)).astype(np.float32)
 
 
 def apply_along_axis(image: np.ndarray, matrix: np.ndarray, axis: int) -> np.ndarray:

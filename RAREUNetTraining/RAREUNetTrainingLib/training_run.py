@@ -8,40 +8,20 @@ import json
 import os
 import signal
 import time
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
-LOG_FILE, CONFIG_FILE, PROGRESS_FILE, STOP_FILE = "log.txt", "config.toml", "progress.json", "stop"
+from rareunet_training.progress import PROGRESS_FILE, STOP_FILE, Progress
+
+LOG_FILE, CONFIG_FILE = "log.txt", "config.toml"
 HISTORY_FILE, CHECKPOINT = "history.csv", "last.ckpt"
 LOG_BYTES = 20_000
 ENDED = ("finished", "stopped", "failed")
 # A process of the same number that started after a power failure must not pass for the run.
 SILENT_SECONDS = 12 * 3600
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What progress.json says; the names are the training's own. seconds_left is -1 while unknown."""
-
-    state: str = ""
-    epoch: int = 0
-    epochs: int = 0
-    step: int = 0
-    steps: int = 0
-    seconds_left: float = -1.0
-    message: str = ""
-    bundle: str = ""
-    pid: int = 0
-
-    @property
-    def fraction(self) -> float:
-        """Part of the epochs that is done, 0 to 1."""
-        if not self.epochs:
-            return 0.0
-        return min(1.0, (self.epoch + (self.step / self.steps if self.steps else 0.0)) / self.epochs)
 
 
 class TrainingRun:

@@ -152,13 +152,11 @@ def describe_running(progress: Progress) -> str:
         "evaluating": _("Measuring the finished model..."),
         **dict.fromkeys(ENDED, _("Ending...")),
     }
-    if progress.state not in ("training", "validating"):
+    if progress.state != "training":
         return texts.get(progress.state, _("Starting..."))
     text = _("Epoch {epoch} of {epochs}").format(
         epoch=min(progress.epoch + 1, progress.epochs), epochs=progress.epochs
     )
-    if progress.state == "validating":
-        text += _(", validating")
     if progress.seconds_left >= 0 and math.isfinite(progress.seconds_left):
         text += _(", about {time} left").format(time=duration(progress.seconds_left))
     return text + ". " + _("It goes on when Slicer is closed.")

@@ -1,4 +1,7 @@
-"""How far a run is, for people and for the panel: a line in the terminal and progress.json in the output folder."""
+"""How far a run is, for people and for the panel: a line in the terminal and progress.json in the output folder.
+
+The panel reads with this file too, in a Python that may lack everything that training needs.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import Any
 
 STOP_FILE = "stop"
 PROGRESS_FILE = "progress.json"
@@ -21,7 +23,7 @@ class Progress:
     """What progress.json says.
 
     Attributes:
-        state: "checking", "training", "validating", "evaluating", "finished", "stopped" or "failed".
+        state: "checking", "training", "evaluating", "finished", "stopped" or "failed"; empty where there is no run.
         epoch, epochs, step, steps: epochs and steps done, and how many there are.
         seconds_left: of all epochs; -1 while unknown.
         message: what a person should know, such as the error.
@@ -29,7 +31,7 @@ class Progress:
         pid: the process that writes this.
     """
 
-    state: str = "checking"
+    state: str = ""
     epoch: int = 0
     epochs: int = 0
     step: int = 0
@@ -38,6 +40,13 @@ class Progress:
     message: str = ""
     bundle: str = ""
     pid: int = 0
+
+    @property
+    def fraction(self) -> float:
+        """Part of the epochs that is done, 0 to 1."""
+        if not self.epochs:
+            return 0.0
+        return min(1.0, (self.epoch + (self.step / self.steps if self.steps else 0.0)) / self.epochs)
 
 
 class ProgressWriter:
@@ -54,7 +63,7 @@ class ProgressWriter:
         self.now = Progress(epochs=epochs, pid=os.getpid())
         self._written = 0.0
         self._start: tuple[float, float] | None = None
-        self._bar: tqdm | None = None
+        self._bar: Any = None
 
     def step(self, epoch: int, step: int, steps: int) -> None:
         """After each training step."""
@@ -67,6 +76,8 @@ class ProgressWriter:
         left = elapsed / share * (self.now.epochs - done) if share > 0 else -1.0
         # Standard error that is no terminal gets a line per epoch from the command instead of a bar.
         if self._bar is None and sys.stderr.isatty():
+            from tqdm import tqdm
+
             self._bar = tqdm(total=steps, unit="step", leave=False)
         if self._bar is not None:
             self._bar.set_description(f"epoch {epoch + 1}/{self.now.epochs}, {duration(left)} left in all")

@@ -15,6 +15,7 @@ from rareunet.preprocessing import (
     padding_for,
     resample,
     resampling_matrix,
+    restore,
     to_input_grid,
     to_input_part,
     to_network_grid,
@@ -206,6 +207,13 @@ def test_resampling_weights_add_up_and_mirror(size, new_size):
 def test_doubling_and_halving_by_hand():
     np.testing.assert_allclose(resampling_matrix(2, 4), [[1, 0], [0.75, 0.25], [0.25, 0.75], [0, 1]])
     np.testing.assert_allclose(resampling_matrix(4, 2)[0], np.array([3, 3, 1, 0]) / 7, atol=1e-6)
+
+
+def test_scores_of_larger_voxels_are_means_of_what_they_cover():
+    """3 voxels of 2 mm to 2 of 3 mm: each takes a whole one and half of the middle one."""
+    scores = np.array([6.0, 0.0, 3.0], np.float32).reshape(1, 3, 1, 1)
+    np.testing.assert_allclose(restore(scores, (2, 1, 1)).ravel(), [4.0, 2.0], rtol=1e-6)
+    np.testing.assert_array_equal(restore(scores, (6, 1, 1)), resample(scores, (6, 1, 1)))
 
 
 def test_resampling_to_the_same_size_changes_nothing():

@@ -1,7 +1,10 @@
 """Scripts/train.py where it has to run: in plain Python, in Slicer, and under torchrun; on real scans."""
 
+import importlib.metadata
 import json
 import os
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -117,3 +120,35 @@ def test_missing_pytorch_is_named(tmp_path):
     run = train([sys.executable, "-S"], "--config", "x")
     assert run.returncode == 1
     assert "PyTorch is missing" in run.stderr
+
+
+def test_install_leaves_pytorch_and_slicers_packages_as_they_are(monkeypatch):
+    namespace = runpy.run_path(str(TRAIN), run_name="train")
+    seen = []
+
+    def run(command):
+        constraints = Path(command[command.index("-c") + 1]).read_text(encoding="utf-8").split()
+        seen.append((command, constraints))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert namespace["main"](["--install"]) == 0
+    ((command, constraints),) = seen
+    assert command[:4] == [sys.executable, "-m", "pip", "install"]
+    assert Path(command[5]).name == "RAREUNetTraining-requirements.txt"
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "SimpleITK")}
+    assert constraints == [f"{name}=={version}" for name, version in versions.items()]
+
+
+def test_requirements_cover_what_training_imports():
+    """What the project and its training extra ask for, so that train.py --install is enough."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    lists = [text.split(start, 1)[1].split("]", 1)[0] for start in ("\ndependencies = [", "\ntrain = [")]
+    names = {re.split(r"[<>=; ]", word)[0] for part in lists for word in re.findall(r'"([^"]+)"', part)}
+    requirements = runpy.run_path(str(TRAIN), run_name="train")["requirements"]()
+    assert names - set(requirements) == {
+        "torch",
+        "numpy",
+        "scipy",
+        "SimpleITK",
+    }  # Slicer's, and PyTorch's extension

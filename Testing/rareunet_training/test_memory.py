@@ -1,0 +1,77 @@
+"""The estimate of memory: counted by hand where that is possible, refused where it cannot fit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from training_helpers import config_of_balls, samples
+
+from rareunet.architecture import Architecture
+from rareunet.network import RAREUNet
+from rareunet_training.memory import COPIES_OF_WEIGHTS, GB, MemoryEstimate, _network_bytes, estimate_memory
+from rareunet_training.model import describe_bundle
+from rareunet_training.samples import SampleFacts
+
+CPU = torch.device("cpu")
+
+
+def estimate(*overrides, facts=None, processes=1):
+    config = config_of_balls(*overrides)
+    facts = facts or samples(2).facts
+    return estimate_memory(config, describe_bundle(config, facts), facts, CPU, processes)
+
+
+def test_weights_are_counted_exactly():
+    network = RAREUNet(Architecture(classes=2, filters=4, stages=3, gateways=2, max_filters=16))
+    weights = sum(p.numel() for p in network.parameters()) * 4
+    assert estimate(
+        'model.network={"filters": 4, "stages": 3, "gateways": 2, "max_filters": 16, "decoder_convolutions": 1}'
+    ).model == (COPIES_OF_WEIGHTS * weights)
+
+
+def test_kept_activations_equal_what_the_cpu_keeps():
+    """The count on the device without memory against a real forward call."""
+    architecture = Architecture(classes=2, filters=4, stages=3, gateways=2, max_filters=16)
+    views = [((2, 1, 16, 16, 16), (0, 0, 0)), ((2, 1, 4, 8, 8), (2, 1, 1))]
+    _, counted = _network_bytes(architecture, views)
+    network, kept = RAREUNet(architecture), {}
+
+    def keep(tensor):
+        if not isinstance(tensor, torch.nn.Parameter):
+            kept[tensor.untyped_storage().data_ptr()] = (tensor, tensor.untyped_storage().nbytes())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        walks = network([torch.rand(shape) for shape, _ in views], [depths for _, depths in views])
+    assert walks
+    assert counted == pytest.approx(sum(size for _, size in kept.values()), rel=0.3)
+
+
+def test_larger_patches_and_batches_need_more_and_half_precision_less():
+    base = estimate().step
+    assert estimate("fit.patch=[32, 16, 16]").step > 1.5 * base
+    assert estimate("fit.batch_size=4").step == pytest.approx(2 * base, rel=0.1)
+    assert estimate("fit.precision=bfloat16").step == pytest.approx(base / 2)
+    assert estimate("fit.batch_size=4", processes=2).step == pytest.approx(base, rel=0.1)
+
+
+def test_scans_beyond_the_cache_are_told():
+    facts = [SampleFacts(f"case {i}", (500, 500, 500), (1.0,) * 3) for i in range(10)]  # 0.625 GB each
+    within, beyond = estimate("data.cache_gb=10.0", facts=facts), estimate("data.cache_gb=2.0", facts=facts)
+    assert within.scans == pytest.approx(6.25 * GB)
+    assert "cache_gb" not in within.describe()
+    assert beyond.scans == pytest.approx(2 * GB)
+    assert "another 4.2 GB of scans, beyond data.cache_gb, are read again in each epoch" in beyond.describe()
+
+
+def test_run_that_cannot_fit_is_refused_with_what_to_lower():
+    fits = MemoryEstimate(1 * GB, 2 * GB, 1 * GB, 0, 5 * GB, 5 * GB, "cpu")
+    fits.check()
+    with pytest.raises(
+        ValueError, match=r"needs about 4\.6 GB on cpu, but 4\.5 GB are free: lower fit\.patch"
+    ):
+        replace(fits, free=4.5 * GB).check()
+    on_gpu = replace(fits, device="cuda", free=3.5 * GB)
+    on_gpu.check()
+    with pytest.raises(ValueError, match="the scans need 1.0 GB of main memory"):
+        replace(on_gpu, free_main=1 * GB).check()
