@@ -7,9 +7,13 @@ summed kernel gives what the full kernel would give.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from rareunet import slabs
 
 Axes = tuple[bool, bool, bool]  # one flag for each of z, y, x
 NO_AXES: Axes = (False, False, False)
@@ -27,9 +31,13 @@ class Convolution(nn.Conv3d):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size=3, padding=1)
 
+    def kernel(self, collapsed: Axes) -> Tensor:
+        """(Cout, Cin, kz, ky, kx), of size 1 along the collapsed axes."""
+        return collapse_kernel(self.weight, collapsed)
+
     def forward(self, features: Tensor, collapsed: Axes = NO_AXES) -> Tensor:
-        z, y, x = (0 if flag else 1 for flag in collapsed)
-        kernel = collapse_kernel(self.weight, collapsed)
+        kernel = self.kernel(collapsed)
+        z, y, x = (size // 2 for size in kernel.shape[2:])
         if self.training and features.device.type == "cpu" and min(features.shape[2:]) <= 2:
             # On such grids the bfloat16 weight gradient of PyTorch's CPU backend (seen in 2.13) reads memory that
             # was never set and now and then holds NaN; float32 costs nothing here.
@@ -50,7 +58,10 @@ class UpConvolution(nn.ConvTranspose3d):
 
     def forward(self, features: Tensor, waiting: Axes = NO_AXES) -> Tensor:  # type: ignore[override]
         kernel = collapse_kernel(self.weight, waiting) / 2 ** sum(waiting)
-        stride, padding = [1 if w else 2 for w in waiting], [0 if w else 1 for w in waiting]
+        stride = _factors(waiting)
+        if _in_slabs(features):
+            return slabs.up_convolve(features, kernel, self.bias, stride)
+        padding = [s - 1 for s in stride]
         return functional.conv_transpose3d(
             features, kernel, self.bias, stride=stride, padding=padding, output_padding=padding
         )
@@ -67,16 +78,57 @@ class ConvolutionBlock(nn.Module):
         )
         self.norms = nn.ModuleList(nn.InstanceNorm3d(out_channels, affine=True) for _ in range(repeats))
 
-    def forward(self, features: Tensor, collapsed: Axes = NO_AXES) -> Tensor:
+    def forward(self, parts: list[Tensor], collapsed: Axes = NO_AXES) -> Tensor:
+        """Takes over the parts, which are joined along their channels: the list is emptied, to free them early."""
+        if _in_slabs(parts[0]):
+            return self._slab_by_slab(parts, collapsed)
+        features = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        parts.clear()
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            features = functional.leaky_relu(norm(convolution(features, collapsed)), 0.01, inplace=True)
+            features = convolution(features, collapsed)
+            features = functional.leaky_relu(norm(features), 0.01, inplace=True)
         return features
+
+    def _slab_by_slab(self, parts: list[Tensor], collapsed: Axes) -> Tensor:
+        layers: Iterable[tuple[Convolution, nn.InstanceNorm3d]]
+        layers = zip(self.convolutions, self.norms, strict=True)  # type: ignore[arg-type]  # any Module to torch
+        for convolution, norm in layers:
+            features, moments = slabs.convolve(parts, convolution.kernel(collapsed), convolution.bias)
+            parts[:] = [features]
+            slabs.normalise(features, moments, norm.weight, norm.bias, norm.eps)
+            del features
+        return parts.pop()
+
+
+class Head(nn.Conv3d):
+    """1x1x1 convolution to logits. (B, C, Z, Y, X) -> (B, K, Z, Y, X)."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__(channels, classes, kernel_size=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        if _in_slabs(features):
+            return slabs.classify(features, self.weight, self.bias)
+        return super().forward(features)
 
 
 def max_pool(features: Tensor, waiting: Axes) -> Tensor:
     """Halves every axis but the waiting ones."""
-    size = [1 if w else 2 for w in waiting]
+    size = _factors(waiting)
+    if _in_slabs(features):
+        return slabs.max_pool(features, size)
     return functional.max_pool3d(features, kernel_size=size, stride=size)
+
+
+def _factors(waiting: Axes) -> tuple[int, int, int]:
+    """By how much each axis is pooled or upsampled."""
+    z, y, x = (1 if w else 2 for w in waiting)
+    return z, y, x
+
+
+def _in_slabs(features: Tensor) -> bool:
+    """Inference on the CPU goes slab by slab, see slabs.py."""
+    return features.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 def initialise(module: nn.Module) -> None:
@@ -91,6 +143,7 @@ __all__ = [
     "NO_AXES",
     "Axes",
     "ConvolutionBlock",
+    "Head",
     "UpConvolution",
     "collapse_kernel",
     "initialise",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch.nn import functional
 
@@ -38,3 +40,12 @@ def problem_with(name: str) -> str:
     except Exception as error:  # whatever a driver raises, the answer is that it does not work
         return f"a test convolution failed ({str(error).splitlines()[0]})"
     return ""
+
+
+@cache
+def computes_in_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself; where it is emulated it takes longer than float32."""
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.cpu, "get_capabilities")):
+        return False
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name) for name in ("avx512_bf16", "amx_bf16"))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rareunet.architecture import Architecture
-from rareunet.blocks import Axes, ConvolutionBlock, UpConvolution, initialise, max_pool
+from rareunet.blocks import Axes, ConvolutionBlock, Head, UpConvolution, initialise, max_pool
 from rareunet.routing import AxisDepths
 
 
@@ -55,35 +55,45 @@ class RAREUNet(nn.Module):
         self.decoder = nn.ModuleList(
             ConvolutionBlock(2 * widths[k], widths[k], a.decoder_convolutions) for k in range(a.stages)
         )
-        self.heads = nn.ModuleList(nn.Conv3d(widths[d], a.classes, 1) for d in range(a.gateways + 1))
+        self.heads = nn.ModuleList(Head(widths[d], a.classes) for d in range(a.gateways + 1))
         self.apply(initialise)
 
     def forward(self, images: Sequence[Tensor], axis_depths: Sequence[AxisDepths]) -> list[Walk]:
         """Walks every image (B, C, Z, Y, X) of a training step in one call, as distributed training needs."""
         return [self.walk(image, depths) for image, depths in zip(images, axis_depths, strict=True)]
 
-    def walk(self, image: Tensor, axis_depths: AxisDepths) -> Walk:
+    def walk(
+        self,
+        image: Tensor,
+        axis_depths: AxisDepths,
+        keep_features: bool = True,
+        dtype: torch.dtype = torch.float32,
+    ) -> Walk:
         """Runs one image from its entry depth down to the bottleneck and back up to that depth.
 
         Args:
             image: (B, C, Z, Y, X); axis i must be a multiple of 2^(stages - axis_depths[i]).
             axis_depths: depth of each axis (z, y, x); the smallest is the entry depth.
+            keep_features: keep the encoder's features; without them each is freed once the decoder has used it.
+            dtype: of the features on the CPU without gradients, see slabs.py: torch.float32 or torch.bfloat16.
         """
         a = self.architecture
         entry_depth = min(axis_depths)
         features: dict[int, Tensor] = {}
-        current = image
+        current = image.to(dtype)
         for stage in range(entry_depth, a.stages):
             waiting = waiting_axes(axis_depths, stage)
             entering_deep = stage == entry_depth and entry_depth > 0
             block = self.gateways[str(stage)] if entering_deep else self.encoder[stage]
-            features[stage] = current = block(current, waiting)
+            features[stage] = current = block([current], waiting)
             current = self._drop(max_pool(current, waiting))
-        current = self.bottleneck(current)
+        current = self.bottleneck([current])
         for stage in reversed(range(entry_depth, a.stages)):
             waiting = waiting_axes(axis_depths, stage)
-            upsampled = self.upsamplers[stage](current, waiting)
-            current = self._drop(self.decoder[stage](torch.cat([upsampled, features[stage]], dim=1), waiting))
+            current = self.upsamplers[stage](current, waiting)
+            parts = [current, features[stage] if keep_features else features.pop(stage)]
+            del current
+            current = self._drop(self.decoder[stage](parts, waiting))
         return Walk(self.heads[entry_depth](current), features)
 
     def _drop(self, features: Tensor) -> Tensor:

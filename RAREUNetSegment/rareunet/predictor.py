@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from rareunet.bundle import DEFAULT_MODEL, FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT, Bundle
 from rareunet.device import choose_device
 from rareunet.errors import FieldOfViewError
 from rareunet.geometry import RegionOfInterest, Reorientation, box_of_region
+from rareunet.ladder import Ladder, run_on_ladder
 from rareunet.network import RAREUNet
 from rareunet.preprocessing import NetworkGrid, to_input_grid, to_input_part, to_network_grid
 from rareunet.routing import Route, Router, route_for
@@ -72,6 +72,7 @@ class Predictor:
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         network: use this network instead of the bundle's weights (while training).
         router: chooses each scan's route; another one than route_for serves studies.
+        memory_gb: memory that the network may use beside its weights, GB; None for most of what is free.
     """
 
     def __init__(
@@ -80,12 +81,13 @@ class Predictor:
         device: str = "auto",
         network: RAREUNet | None = None,
         router: Router = route_for,
+        memory_gb: float | None = None,
     ) -> None:
         self.bundle = model if isinstance(model, Bundle) else Bundle.load(model)
         self.device = choose_device(device)
         self.network = self.bundle.load_network(self.device) if network is None else network
         self.router = router
-
+        self.memory = None if memory_gb is None else memory_gb * 1e9
         self._sha256 = self.bundle.sha256 if self.bundle.folder else "not saved"
 
     def predict(
@@ -111,6 +113,7 @@ class Predictor:
         Raises:
             ValueError: wrong number of channels, no voxel in the region, unknown depth.
             FieldOfViewError: the scan needs a region of interest.
+            MemoryError: not even small tiles on the CPU fit into the memory.
         """
         clock, bundle = _Clock(), self.bundle
         warnings = [*volume.notes, *check_volume(volume, bundle, region, force)]
@@ -120,30 +123,29 @@ class Predictor:
             image, grid = to_network_grid(volume, *model_facts, region, entry_depth, self.router)
         progress("network", 0.1)
         with clock.step("network"):
-            logits = self._logits(image, grid)
+            _, z, y, x = image.shape
+            ladder = Ladder.of(bundle, (z, y, x), grid.route, self.device)
+            result = run_on_ladder(
+                self.network, image, ladder, lambda part: progress("network", 0.1 + 0.8 * part), self.memory
+            )
+        warnings += result.notes
         progress("finish", 0.9)
         with clock.step("finish"):
-            scores = to_input_part(logits, grid)
+            logits = result.logits
             if not image.any():
                 warnings.append(
                     "the scan is constant: the result is empty. Check that the right scan was chosen."
                 )
-                scores[1:] = scores.min() - 1
-            label_map = _label_map(scores, grid, bundle)
-            probabilities = _probabilities(scores, grid) if with_probabilities else None
+                logits[1:] = logits.min() - 1
+            label_map = _label_map(logits, grid, bundle)
+            probabilities = _probabilities(logits, grid) if with_probabilities else None
             volumes = _volumes_ml(label_map, volume, bundle)
         warnings += grid.route.warnings
         warnings += [f"{name} was not found in this scan." for name, ml in volumes.items() if ml == 0]
         progress("finish", 1.0)
         model = {"name": bundle.name, "version": bundle.version, "sha256": self._sha256}
-        seconds, device = clock.seconds, str(self.device)
+        seconds, device = clock.seconds, str(result.rung.device)
         return Prediction(label_map, grid.route, device, seconds, volumes, warnings, model, probabilities)
-
-    @torch.inference_mode()
-    def _logits(self, image: np.ndarray, grid: NetworkGrid) -> np.ndarray:
-        """(C, Z, Y, X) on the network grid -> float32 (K, Z, Y, X)."""
-        tensor = torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device)
-        return self.network.walk(tensor, grid.route.axis_depths).logits[0].float().cpu().numpy()
 
 
 def check_volume(volume: Volume, bundle: Bundle, region: RegionOfInterest | None, force: bool) -> list[str]:
@@ -178,10 +180,12 @@ def check_volume(volume: Volume, bundle: Bundle, region: RegionOfInterest | None
     return []
 
 
-def _label_map(scores: np.ndarray, grid: NetworkGrid, bundle: Bundle) -> np.ndarray:
-    """Scores (K, Z, Y, X) of the used part -> the labels' own values (Z, Y, X) on the scan's grid."""
+def _label_map(logits: np.ndarray, grid: NetworkGrid, bundle: Bundle) -> np.ndarray:
+    """Logits (K, Z, Y, X) on the network grid -> the labels' own values (Z, Y, X) on the scan's grid."""
     values = np.array([0, *(label.value for label in bundle.labels)])
-    return to_input_grid(values.astype(np.min_scalar_type(values.max()))[scores.argmax(axis=0)], grid)
+    values = values.astype(np.min_scalar_type(values.max()))
+    part = to_input_part(logits, grid, lambda scores: values[scores.argmax(axis=0)][np.newaxis])
+    return to_input_grid(part[0], grid)
 
 
 def _volumes_ml(label_map: np.ndarray, volume: Volume, bundle: Bundle) -> dict[str, float]:
@@ -190,13 +194,17 @@ def _volumes_ml(label_map: np.ndarray, volume: Volume, bundle: Bundle) -> dict[s
     return {label.name: np.count_nonzero(label_map == label.value) * voxel_ml for label in bundle.labels}
 
 
-def _probabilities(scores: np.ndarray, grid: NetworkGrid) -> np.ndarray:
-    exponentials = np.exp(scores - scores.max(axis=0))
-    part = exponentials / exponentials.sum(axis=0)
-    whole = np.zeros((len(part), *grid.input_shape), dtype=np.float32)
+def _probabilities(logits: np.ndarray, grid: NetworkGrid) -> np.ndarray:
+    """Logits (K, Z, Y, X) on the network grid -> probabilities on the scan's grid, background outside the region."""
+    whole = np.zeros((len(logits), *grid.input_shape), dtype=np.float32)
     whole[0] = 1
-    whole[(slice(None), *grid.box)] = part
+    whole[(slice(None), *grid.box)] = to_input_part(logits, grid, _softmax)
     return whole
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(scores - scores.max(axis=0))
+    return exponentials / exponentials.sum(axis=0)
 
 
 def _extent(zyx: Sequence[float]) -> str:

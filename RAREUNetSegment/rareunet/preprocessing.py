@@ -8,7 +8,7 @@ themselves assume beyond the border; it comes after the intensities are measured
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,9 @@ import numpy as np
 from rareunet.geometry import Box, RegionOfInterest, Reorientation, box_of_region, whole_box
 from rareunet.routing import Route, Router, route_for
 from rareunet.volume import Volume
+
+# Scores brought back to the scan's spacing at a time.
+PLANES_BYTES = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -86,14 +89,16 @@ def to_network_grid(
     )
     reorientation = Reorientation.to_ras(volume.ijk_to_ras)
     route = router(reorientation.reorder(volume.spacing_mm), reference_spacing_mm, deepest, entry_depth)
-    image = normalise(reorientation.apply(volume.voxels[(slice(None), *box)]), rule)
-    resampled = resample(image, network_shape(image.shape[1:], route))
+    part = reorientation.apply(volume.voxels[(slice(None), *box)])
+    shape = network_shape(part.shape[1:], route)
+    # A channel at a time: at the scan's own spacing all of them together can be far larger than the network grid.
+    resampled = np.concatenate([resample(normalise(channel[np.newaxis], rule), shape) for channel in part])
     padding = padding_for(resampled.shape[1:], route, stages)
     grid = NetworkGrid(
         volume.shape,
         box,
         reorientation,
-        _triple(image.shape[1:]),
+        _triple(part.shape[1:]),
         _triple(resampled.shape[1:]),
         padding,
         route,
@@ -101,20 +106,31 @@ def to_network_grid(
     return np.pad(resampled, ((0, 0), *padding)), grid
 
 
-def to_input_part(scores: np.ndarray, grid: NetworkGrid) -> np.ndarray:
-    """Undoes padding, resampling and reorientation.
+def to_input_part(
+    scores: np.ndarray, grid: NetworkGrid, decide: Callable[[np.ndarray], np.ndarray] = lambda scores: scores
+) -> np.ndarray:
+    """Undoes padding, resampling and reorientation, a few planes at a time.
 
     Args:
         scores: float (K, Z, Y, X) on the network grid.
+        decide: what to keep of a few planes (K, z, Y, X) at the scan's spacing, as (N, z, Y, X): all scores, or
+            less, since those of a large scan take far more memory than its label map.
 
     Returns:
-        float (K, Z, Y, X) on the used part (grid.box) of the scan, in the scan's own axes.
+        (N, Z, Y, X) on the used part (grid.box) of the scan, in the scan's own axes.
     """
     inner = tuple(
         slice(before, before + size)
         for (before, _), size in zip(grid.padding, grid.resampled_shape, strict=True)
     )
-    return grid.reorientation.invert(restore(scores[(slice(None), *inner)], grid.shape))
+    scores = scores[(slice(None), *inner)]
+    z, y, x = grid.shape
+    planes = max(1, PLANES_BYTES // (scores.itemsize * len(scores) * y * x))
+    parts = []
+    for start in range(0, z, planes):
+        slab = restore_planes(scores, slice(start, start + planes), z)
+        parts.append(decide(restore(slab, (slab.shape[1], y, x))))
+    return grid.reorientation.invert(np.concatenate(parts, axis=1))
 
 
 def to_input_grid(part: np.ndarray, grid: NetworkGrid) -> np.ndarray:
@@ -133,15 +149,22 @@ def normalise(image: np.ndarray, rule: IntensityRule) -> np.ndarray:
     result = np.zeros(image.shape, dtype=np.float32)
     for channel, normalised in zip(image, result, strict=True):
         content = content_box(channel)
-        values = channel[content].astype(np.float32, copy=False)
+        values = normalised[content]  # a view: all that follows is in place, which large scans need
+        values[...] = channel[content]
         finite = np.isfinite(values)
         measured = values[finite & (values != _padding_value(channel))]
-        if measured.size == 0:
-            continue
-        low, high = np.percentile(measured, [rule.lower_percentile, rule.upper_percentile])
+        low = high = np.float32(0)
+        if measured.size:
+            ends = [rule.lower_percentile, rule.upper_percentile]
+            low, high = np.percentile(measured, ends, overwrite_input=True).astype(np.float32)
+        del measured
         if high > low:
-            stretched = (np.where(finite, values, low) - np.float32(low)) / np.float32(high - low)
-            normalised[content] = np.clip(stretched, 0, 1)
+            np.copyto(values, low, where=~finite)
+            values -= low
+            values /= high - low
+            np.clip(values, 0, 1, out=values)
+        else:
+            values[...] = 0
     return result
 
 
@@ -206,11 +229,24 @@ def restore(scores: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     covers and nothing from beyond, unlike in `resample`: its class is the one that fills most of it.
     """
     for axis, size in enumerate(shape, start=1):
-        old = scores.shape[axis]
-        if old != size:
-            matrix = coverage_matrix(old, size) if size < old else resampling_matrix(old, size)
-            scores = apply_along_axis(scores, matrix, axis)
+        if scores.shape[axis] != size:
+            scores = apply_along_axis(scores, restoring_matrix(scores.shape[axis], size), axis)
     return scores
+
+
+def restore_planes(scores: np.ndarray, planes: slice, size: int) -> np.ndarray:
+    """What `restore` to `size` planes along z gives for some of those planes, from the scores near them."""
+    if scores.shape[1] == size:
+        return scores[:, planes]
+    rows = restoring_matrix(scores.shape[1], size)[planes]
+    used = np.flatnonzero(rows.any(axis=0))
+    nearby = slice(used[0], used[-1] + 1)
+    return apply_along_axis(scores[:, nearby], rows[:, nearby], 1)
+
+
+def restoring_matrix(size: int, new_size: int) -> np.ndarray:
+    """(new_size, size) float32 weights of `restore`."""
+    return coverage_matrix(size, new_size) if new_size < size else resampling_matrix(size, new_size)
 
 
 def coverage_matrix(size: int, new_size: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rareunet.blocks import NO_AXES, Axes, UpConvolution
+from rareunet.blocks import NO_AXES, Axes, Convolution, UpConvolution
 from rareunet.bundle import Bundle
 from rareunet.geometry import Reorientation
 from rareunet.network import RAREUNet
@@ -138,15 +138,15 @@ def one_finer(
     return replace(route, axis_depths=(finer[0], finer[1], finer[2]), network_spacing_mm=(z, y, x))
 
 
-class _FullConvolution(nn.Module):
-    """A convolution that is never collapsed."""
+class _FullConvolution(Convolution):
+    """A convolution with another's weights that is never collapsed."""
 
-    def __init__(self, convolution: nn.Module) -> None:
-        super().__init__()
-        self.convolution = convolution
+    def __init__(self, convolution: Convolution) -> None:
+        super().__init__(convolution.in_channels, convolution.out_channels)
+        self.weight, self.bias = convolution.weight, convolution.bias
 
-    def forward(self, features: Tensor, collapsed: Axes = NO_AXES) -> Tensor:
-        return self.convolution(features)
+    def kernel(self, collapsed: Axes) -> Tensor:
+        return self.weight
 
 
 class _FullUpConvolution(nn.Module):
@@ -157,11 +157,19 @@ class _FullUpConvolution(nn.Module):
         self.convolution = convolution
 
     def forward(self, features: Tensor, waiting: Axes = NO_AXES) -> Tensor:
+        if not any(waiting):
+            return self.convolution(features)
         up: UpConvolution = self.convolution  # type: ignore[assignment]  # torch types it as any Module
         stride, extra = [1 if w else 2 for w in waiting], [0 if w else 1 for w in waiting]
-        return functional.conv_transpose3d(
-            features, up.weight / 2 ** sum(waiting), up.bias, stride=stride, padding=1, output_padding=extra
+        raised = functional.conv_transpose3d(
+            features.float(),
+            up.weight / 2 ** sum(waiting),
+            up.bias,
+            stride=stride,
+            padding=1,
+            output_padding=extra,
         )
+        return raised.to(features.dtype)
 
 
 def with_full_kernels(network: RAREUNet) -> RAREUNet:

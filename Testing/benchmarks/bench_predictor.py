@@ -10,45 +10,94 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from rareunet import Bundle, Predictor, Volume, read_volume
 from rareunet.architecture import Architecture
 from rareunet.bundle import Label
+from rareunet.memory import walk_bytes
 from rareunet.network import RAREUNet
 from rareunet.preprocessing import IntensityRule
 
 SAMPLE = Path(__file__).parents[2] / "Resources" / "SampleData" / "hippocampus_050.nii.gz"
 
 
-def network_seconds(
-    network: RAREUNet, channels: int, shape: tuple[int, int, int], depth: int, runs: int
-) -> float:
-    """Median seconds of the network alone for a scan of `shape` at depth 0, entering at `depth`."""
+@dataclass(frozen=True)
+class Speed:
+    """Of one entry depth: the network's GFLOP and median seconds by way of running it, a matrix product's GFLOP/s."""
+
+    gflop: float
+    plain: float
+    slabs: float
+    bfloat16: float
+    product: float
+
+    @property
+    def share(self) -> float:
+        """Of the matrix product's speed that the network in float32 reaches."""
+        return self.gflop / self.slabs / self.product
+
+
+def gflop_of(architecture: Architecture, shape: tuple[int, int, int], depth: int) -> float:
+    """Floating-point operations of the convolutions, counted on PyTorch's device without memory."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        RAREUNet(architecture).walk(torch.empty(1, architecture.in_channels, *shape), (depth, depth, depth))
+    return counter.get_total_flops() / 1e9
+
+
+def measure_speed(network: RAREUNet, shape: tuple[int, int, int], depth: int, runs: int) -> Speed:
+    """Measured in turns, so that a busy moment of the machine meets all ways. `shape` is that of depth 0."""
     z, y, x = (n // 2**depth for n in shape)
-    image = torch.rand(1, channels, z, y, x)
-    seconds = []
-    with torch.inference_mode():
+    image, depths = torch.rand(1, network.architecture.in_channels, z, y, x), (depth, depth, depth)
+    matrix = torch.rand(2048, 2048)
+
+    def plain() -> None:
+        with torch.enable_grad():  # no weight asks for a gradient: only the layers are those of training
+            network.walk(image, depths)
+
+    ways = {
+        "plain": plain,
+        "slabs": lambda: network.walk(image, depths, keep_features=False),
+        "bfloat16": lambda: network.walk(image, depths, keep_features=False, dtype=torch.bfloat16),
+        "product": lambda: matrix @ matrix,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    network.requires_grad_(False)
+    with torch.no_grad():
         for _ in range(runs + 1):
-            start = time.perf_counter()
-            network.walk(image, (depth, depth, depth))
-            seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
+            for name, way in ways.items():
+                start = time.perf_counter()
+                way()
+                seconds[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(column[1:]) for name, column in seconds.items()}
+    product = 2 * len(matrix) ** 3 / 1e9 / medians.pop("product")
+    return Speed(gflop_of(network.architecture, (z, y, x), depth), **medians, product=product)
 
 
-def print_depths(
-    title: str, network: RAREUNet, channels: int, shape: tuple[int, int, int], runs: int
-) -> None:
+def print_depths(title: str, network: RAREUNet, shape: tuple[int, int, int], runs: int) -> list[Speed]:
+    """Prints the network alone at each entry depth: "plain" are PyTorch's layers as in training, in float32; GB are
+    the estimates that bench_memory.py holds against measured peaks."""
+    channels = network.architecture.in_channels
     print(
         f"\n{title}: network alone, {channels} x {' x '.join(map(str, shape))} (C x Z x Y x X) and its halvings"
     )
-    seconds = [network_seconds(network, channels, shape, depth, runs) for depth in range(4)]
-    for depth, s in enumerate(seconds):
-        print(f"  entry depth {depth}: {s * 1000:8.1f} ms, {seconds[0] / s:5.1f} x faster than depth 0")
+    speeds = [measure_speed(network, shape, depth, runs) for depth in range(4)]
+    for depth, speed in enumerate(speeds):
+        size = [n // 2**depth for n in shape]
+        peak = [walk_bytes(network.architecture, size, (depth,) * 3, n, in_slabs=True) / 1e9 for n in (4, 2)]
+        print(
+            f"  entry depth {depth}: {speed.gflop:6.1f} GFLOP; plain {speed.plain * 1000:7.1f} ms;"
+            f" float32 {speed.slabs * 1000:7.1f} ms, {peak[0]:.2f} GB, {speed.gflop / speed.slabs:4.0f} of"
+            f" {speed.product:.0f} GFLOP/s ({speed.share:.0%}); bfloat16 {speed.bfloat16 * 1000:7.1f} ms,"
+            f" {peak[1]:.2f} GB; {speeds[0].slabs / speed.slabs:4.1f} x faster than depth 0",
+            flush=True,
+        )
+    return speeds
 
 
 def print_steps(title: str, predictor: Predictor, volume: Volume, runs: int) -> tuple[float, float]:
@@ -88,12 +137,17 @@ def main() -> int:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     checks = {}
     shipped = Predictor(device="cpu")
-    print_depths("shipped hippocampus model", shipped.network, 1, (32, 64, 32), 7)
+    print_depths("shipped hippocampus model", shipped.network, (32, 64, 32), 7)
     network, others = print_steps("sample scan", shipped, read_volume(SAMPLE), 7)
     checks[f"sample scan: other steps {others:.3f} s <= 0.2 s"] = others <= 0.2
     with tempfile.TemporaryDirectory() as folder:
         paper = four_channel_predictor(Path(folder))
-        print_depths('preset "paper", 4 channels', paper.network, 4, (64, 128, 128), 2)
+        speeds = print_depths('preset "paper"', paper.network, (64, 128, 128), 2)
+        default = RAREUNet(Architecture.preset("default", 4, 4)).eval()
+        lighter = print_depths('preset "default"', default, (64, 128, 128), 2)
+        print(
+            f'  that is {speeds[0].slabs / lighter[0].slabs:.1f} x faster than the preset "paper" at depth 0'
+        )
         scan = Volume(
             np.random.default_rng(0).random((4, 64, 128, 128), dtype=np.float32), np.eye(4), "bench"
         )
@@ -101,6 +155,8 @@ def main() -> int:
     checks[f"4 x 64 x 128 x 128: other steps are {others / network:.0%} of the network <= 30 %"] = (
         others <= 0.3 * network
     )
+    share = speeds[0].share
+    checks[f'preset "paper", depth 0: {share:.0%} of the speed of a matrix product >= 80 %'] = share >= 0.8
     seconds = import_seconds()
     checks[f"import rareunet without torch: {seconds:.3f} s <= 0.3 s"] = seconds <= 0.3
     print()

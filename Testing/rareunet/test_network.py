@@ -172,7 +172,7 @@ def test_an_untrained_pass_is_repeatable_in_evaluation(network):
 def test_blocks_leave_their_input_alone():
     block, features = ConvolutionBlock(1, 2), torch.rand(1, 1, 4, 4, 4)
     before = features.clone()
-    block(features)
+    block([features])
     assert torch.equal(features, before)
 
 

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from rareunet import preprocessing
 from rareunet.geometry import RegionOfInterest
 from rareunet.preprocessing import (
     IntensityRule,
@@ -214,6 +215,29 @@ def test_scores_of_larger_voxels_are_means_of_what_they_cover():
     scores = np.array([6.0, 0.0, 3.0], np.float32).reshape(1, 3, 1, 1)
     np.testing.assert_allclose(restore(scores, (2, 1, 1)).ravel(), [4.0, 2.0], rtol=1e-6)
     np.testing.assert_array_equal(restore(scores, (6, 1, 1)), resample(scores, (6, 1, 1)))
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (0.5, 0.7, 0.6), (3.0, 3.0, 3.0), (1, 1, 4)])
+def test_coming_back_a_few_planes_at_a_time_changes_nothing(spacing, monkeypatch):
+    volume, _ = blob(spacing, extent=40.0)
+    image, grid, expected = there_and_back(volume)
+    monkeypatch.setattr(preprocessing, "PLANES_BYTES", 1)
+    np.testing.assert_allclose(to_input_part(image, grid), expected, atol=1e-5)
+    seen = []
+    decided = to_input_part(
+        image, grid, lambda scores: seen.append(scores.shape[1]) or (scores > 0.5).astype(np.uint8)
+    )
+    assert set(seen) == {1}
+    assert decided.dtype == np.uint8
+    np.testing.assert_array_equal(decided, expected > 0.5)
+
+
+def test_normalising_leaves_the_scan_alone():
+    voxels = np.random.default_rng(0).normal(size=(2, 6, 6, 6)).astype(np.float32)
+    voxels[0, 2, 2, 2] = np.nan
+    before = voxels.copy()
+    normalise(voxels, RULE)
+    np.testing.assert_array_equal(voxels, before)
 
 
 def test_resampling_to_the_same_size_changes_nothing():

@@ -1,7 +1,8 @@
 """Spacing -> route. Expected values are worked out by hand for a reference of 1 mm and depths 0 to 3.
 
 a = clamp(floor(log2 r + 0.32), 0, 3); the next depth begins at r = 2^(d - 0.32): 1.602, 3.204, 6.407.
-A residual r / 2^a in [0.8, 1.25] enters as it is, any other is resampled to 2^a mm.
+A residual r / 2^a in [0.8, 1.25] enters as it is; a coarser one is resampled to 2^(a - 1) mm and enters there; what is
+finer than 0.8 mm is resampled to 1 mm, what is coarser than 10 mm to 8 mm.
 """
 
 import pytest
@@ -22,11 +23,11 @@ ONE_AXIS = [
     (1.61, 1, 1.61),
     (1.75, 1, 1.75),
     (2.0, 1, 2.0),
-    (2.6, 1, 2.0),
-    (3.0, 1, 2.0),
+    (2.6, 0, 1.0),
+    (3.0, 0, 1.0),
     (3.25, 2, 3.25),
     (4.0, 2, 4.0),
-    (6.0, 2, 4.0),
+    (6.0, 1, 2.0),
     (7.0, 3, 7.0),
     (8.0, 3, 8.0),
     (10.0, 3, 10.0),
@@ -40,7 +41,8 @@ MIXED = [
     ((5, 2, 2), 1, (2, 1, 1)),
     ((1, 4, 1), 0, (0, 2, 0)),
     ((8, 4, 2), 1, (3, 2, 1)),
-    ((3, 0.5, 0.5), 0, (1, 0, 0)),
+    ((3, 0.5, 0.5), 0, (0, 0, 0)),
+    ((6, 1, 1), 0, (1, 0, 0)),
     ((20, 8, 8), 3, (3, 3, 3)),
 ]
 
@@ -69,7 +71,7 @@ def test_mixed_residuals_in_range_are_not_resampled():
 
 
 def test_only_the_axis_out_of_range_is_resampled():
-    route = route_for((3, 1, 1))
+    route = route_for((6, 1, 1))
     assert route.network_spacing_mm == (2, 1, 1)
     assert route.resampled_axes == (True, False, False)
 

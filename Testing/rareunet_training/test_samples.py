@@ -118,7 +118,7 @@ def test_scan_of_2_mm_enters_at_depth_1_and_trains_no_finer_view():
     views = make_views([made[0], made[1]], [(0,), (1,)], (0,), fit, None, SETTINGS)
     assert views[0].axis_depths == (1, 1, 1)
     assert views[0].images.shape[2:] == (16, 16, 16)
-    assert all(min(view.axis_depths) >= 1 for view in views)
+    assert all(min(view.axis_depths) > 1 for view in views if view.name.startswith("1/"))
 
 
 @pytest.mark.parametrize("method", ["unet", "unet-aug-up", "unet-aug-pad"])

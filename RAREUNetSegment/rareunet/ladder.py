@@ -1,0 +1,221 @@
+"""The memory ladder: the whole scan if it fits, else ever smaller tiles, then the CPU in place of a GPU.
+
+Tiles smaller than the crops of the training come last of all: they cost far more accuracy than anything above them.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rareunet.architecture import Architecture
+from rareunet.bundle import Bundle
+from rareunet.device import computes_in_bfloat16
+from rareunet.free_memory import free_bytes
+from rareunet.memory import walk_bytes
+from rareunet.network import RAREUNet
+from rareunet.routing import AxisDepths, Route
+from rareunet.tiling import Triple, blend, count_tiles, multiples_of, smaller_tiles
+
+log = logging.getLogger(__name__)
+
+# Part of the free memory that may be used: estimates are that good, and other programs need some as well.
+USABLE = 0.8
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way to run the network.
+
+    Attributes:
+        device: where.
+        dtype: type of the features there.
+        tile: (z, y, x) voxels of the network grid at a time.
+        tiles: how many.
+        small: the tile is smaller than the largest crops of the training.
+        bytes: what it needs on the device beside the weights.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    tile: Triple
+    tiles: int
+    small: bool
+    bytes: float
+
+    def describe(self) -> str:
+        """For a person, sizes in the order x, y, z."""
+        z, y, x = self.tile
+        how = f"{self.tiles} overlapping tiles of {x} x {y} x {z} voxels" if self.tiles > 1 else "one piece"
+        return f"in {how} on {self.device} ({str(self.dtype).removeprefix('torch.')})"
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The rungs for a scan from the top, its axis depths, and what each axis of a tile is a multiple of."""
+
+    rungs: tuple[Rung, ...]
+    axis_depths: AxisDepths
+    multiples: Triple
+
+    @classmethod
+    def of(cls, bundle: Bundle, shape: Triple, route: Route, device: torch.device) -> Ladder:
+        """The ladder of a network grid.
+
+        Args:
+            shape: (Z, Y, X) of the grid.
+            device: what was asked for.
+        """
+        architecture, spacing = Architecture(**bundle.architecture), route.network_spacing_mm
+        multiples = multiples_of(architecture.stages, route.axis_depths)
+        whole, *tiles = smaller_tiles(shape, multiples, spacing, bundle.field_of_view_mm["largest"])
+        small = smaller_tiles((whole, *tiles)[-1], multiples, spacing, (0, 0, 0))[1:]
+        ways = list(_ways(whole, tiles, small, device))
+        rungs = []
+        for where, dtype, tile in ways:
+            count = count_tiles(shape, tile, multiples)
+            needed = _bytes(architecture, tile, route.axis_depths, where, dtype)
+            if where == CPU and count > 1:
+                needed += 4 * architecture.classes * math.prod(shape)
+            rungs.append(Rung(where, dtype, tile, count, tile in small, needed))
+        return cls(tuple(rungs), route.axis_depths, multiples)
+
+
+@dataclass(frozen=True)
+class LadderResult:
+    """logits float32 (K, Z, Y, X), the rung that gave them, and the steps down to it as sentences."""
+
+    logits: np.ndarray
+    rung: Rung
+    notes: tuple[str, ...]
+
+
+def run_on_ladder(
+    network: RAREUNet,
+    image: np.ndarray,
+    ladder: Ladder,
+    progress: Callable[[float], None],
+    memory: float | None = None,
+) -> LadderResult:
+    """Runs the network on the highest rung that fits, and on lower ones where memory runs out all the same.
+
+    Args:
+        network: on the device of the first rung.
+        image: float32 (C, Z, Y, X).
+        progress: called with the fraction done after each tile.
+        memory: bytes that may be used; None for most of what is free.
+
+    Raises:
+        MemoryError: not even the last rung fits.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(image))
+    notes: list[str] = []
+    reason = ""
+    for rung in ladder.rungs:
+        free = USABLE * free_bytes(rung.device) if memory is None else memory
+        if rung.bytes > free:
+            needs = f"{rung.describe()} it needs about {_gb(rung.bytes)} and may use {_gb(free)}"
+            reason = reason or needs
+            continue
+        if reason:
+            notes.append(_note(rung, reason))
+            log.info(notes[-1])
+        try:
+            logits = _run(network, tensor, ladder, rung, progress)
+            return LadderResult(logits.numpy(), rung, tuple(notes))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = f"{rung.describe()} the memory ran out"
+        if rung.device.type == "cuda":
+            torch.cuda.empty_cache()
+    raise MemoryError(
+        f"{reason}; small tiles need {_gb(ladder.rungs[-1].bytes)}. Close other programs or place a smaller region"
+        " of interest."
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """PyTorch has a class for it on CUDA alone; the CPU and MPS say it in words."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return any(words in str(error).lower() for words in OUT_OF_MEMORY)
+
+
+def _ways(
+    whole: Triple, tiles: list[Triple], small: list[Triple], device: torch.device
+) -> Iterator[tuple[torch.device, torch.dtype, Triple]]:
+    """Device, type and tile of every rung."""
+    if device.type != "cpu":
+        dtype = torch.float16 if device.type == "cuda" else torch.float32
+        for tile in (whole, *tiles):
+            yield device, dtype, tile
+    if not computes_in_bfloat16():
+        yield CPU, torch.float32, whole
+    # Where it is no faster it still halves the memory, and hardly changes the result, as tiles do.
+    for tile in (whole, *tiles, *small):
+        yield CPU, torch.bfloat16, tile
+
+
+def _bytes(
+    architecture: Architecture,
+    tile: Triple,
+    axis_depths: AxisDepths,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> float:
+    if device == CPU:
+        return walk_bytes(architecture, tile, axis_depths, dtype.itemsize, in_slabs=True)
+    image = 4 * architecture.in_channels * math.prod(tile)
+    return image + walk_bytes(architecture, tile, axis_depths, dtype.itemsize, in_slabs=False)
+
+
+def _note(rung: Rung, reason: str) -> str:
+    note = f"The scan was segmented {rung.describe()}: {reason}."
+    if rung.small:
+        note += (
+            " These tiles are smaller than the scans that the model was trained on: expect a poor result. Close other"
+            " programs or place a smaller region of interest."
+        )
+    elif rung.tiles > 1:
+        note += " Tiles can change the result: check it where they meet."
+    return note
+
+
+def _run(
+    network: RAREUNet,
+    image: Tensor,
+    ladder: Ladder,
+    rung: Rung,
+    progress: Callable[[float], None],
+) -> Tensor:
+    """Logits (K, Z, Y, X) on the CPU."""
+    if rung.device != ladder.rungs[0].device:
+        network = copy.deepcopy(network).to(rung.device)
+
+    def walk(tile: Tensor) -> Tensor:
+        tile, depths = tile.to(rung.device), ladder.axis_depths
+        if rung.device == CPU:
+            return network.walk(tile, depths, keep_features=False, dtype=rung.dtype).logits
+        with torch.autocast(rung.device.type, torch.float16, enabled=rung.dtype == torch.float16):
+            logits = network.walk(tile, depths, keep_features=False).logits
+        if torch.isfinite(logits).all():
+            return logits
+        # A feature was beyond float16's range.
+        return network.walk(tile, depths, keep_features=False).logits
+
+    with torch.inference_mode():
+        return blend(image, rung.tile, ladder.multiples, walk, progress)
+
+
+def _gb(value: float) -> str:
+    return f"{value / 1e9:.1f} GB"

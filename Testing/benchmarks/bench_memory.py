@@ -1,0 +1,108 @@
+"""Peak memory of the network by route and size, beside the estimate that the memory ladder goes by. Linux only.
+
+    python Testing/benchmarks/bench_memory.py [--large]
+
+Each row is a process of its own. "least" is what the input and output of the largest layer take, in the type of the
+features; "rise" is what the walk adds to the process, "whole process" includes Python, PyTorch, weights and image.
+--large adds 4 x 128 x 256 x 256 with the preset "paper" (about 3.4 GB, minutes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from rareunet.architecture import Architecture
+from rareunet.memory import walk_bytes
+from rareunet.network import RAREUNet
+
+# preset, channels, (z, y, x) of the image, axis depths
+ROUTES = (
+    ("paper", 4, (64, 128, 128), (0, 0, 0)),
+    ("paper", 4, (32, 128, 128), (1, 0, 0)),
+    ("paper", 4, (64, 96, 96), (1, 1, 1)),
+    ("default", 4, (64, 128, 128), (0, 0, 0)),
+    ("default", 1, (128, 160, 160), (0, 0, 0)),
+    ("default", 1, (96, 128, 128), (1, 1, 1)),
+)
+LARGE = ("paper", 4, (128, 256, 256), (0, 0, 0))
+TOLERANCE = 0.25
+
+
+def memory(kind: str) -> float:
+    """GB of this process: VmRSS now, VmHWM at its peak since it was last reset."""
+    status = Path("/proc/self/status").read_text()
+    return float(re.search(rf"^{kind}:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024 / 1e9
+
+
+def measure(
+    preset: str, channels: int, shape: tuple, depths: tuple, dtype: str
+) -> tuple[float, float, float]:
+    """Seconds, rise and whole process in GB of a walk, in a process of its own."""
+    words = [preset, channels, *shape, *depths, dtype]
+    command = [sys.executable, __file__, "--one", *map(str, words)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    seconds, rise, whole = map(float, output.split())
+    return seconds, rise, whole
+
+
+def walk_once(preset: str, channels: str, *numbers: str) -> None:
+    """What `measure` runs; prints what it returns."""
+    *sizes, dtype = numbers
+    z, y, x, *depths = map(int, sizes)
+    torch.manual_seed(0)
+    network = RAREUNet(Architecture.preset(preset, int(channels), 4)).eval()
+    image, options = (
+        torch.rand(1, int(channels), z, y, x),
+        {"keep_features": False, "dtype": getattr(torch, dtype)},
+    )
+    with torch.inference_mode():
+        network.walk(image[..., :64, :64, :64], tuple(depths), **options)
+        before = memory("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")
+        start = time.perf_counter()
+        network.walk(image, tuple(depths), **options)
+        print(time.perf_counter() - start, memory("VmHWM") - before, memory("VmHWM"))
+
+
+def compare(preset: str, channels: int, shape: tuple, depths: tuple, dtype: str) -> bool:
+    """Prints a row; whether the estimate is near enough."""
+    seconds, rise, whole = measure(preset, channels, shape, depths, dtype)
+    architecture, size = Architecture.preset(preset, channels, 4), getattr(torch, dtype).itemsize
+    estimate = walk_bytes(architecture, shape, depths, size, in_slabs=True) / 1e9
+    z, y, x = shape
+    least = 3 * architecture.width(min(depths)) * z * y * x * size / 1e9
+    within = abs(estimate / rise - 1) <= TOLERANCE
+    print(
+        f"{'ok  ' if within else 'FAIL'} {preset} {channels} x {z} x {y} x {x}, depths {depths}, {dtype}:"
+        f" {seconds:.1f} s, rise {rise:.2f} GB (estimated {estimate:.2f}, {estimate / rise - 1:+.0%}),"
+        f" whole process {whole:.2f} GB; least {least:.2f} GB: x {rise / least:.2f}, x {whole / least:.2f}",
+        flush=True,
+    )
+    return within
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if not sys.platform.startswith("linux"):
+        print("peak memory is read from /proc, which this system lacks: nothing measured.")
+        return 0
+    if arguments.one:
+        walk_once(*arguments.one)
+        return 0
+    rows = (*ROUTES, LARGE) if arguments.large else ROUTES
+    good = [compare(*row, dtype) for row in rows for dtype in ("float32", "bfloat16")]
+    return 0 if all(good) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
