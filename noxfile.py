@@ -63,11 +63,11 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Prints what inference, a click on Apply, a training step and the start of a training cost. Names after -- choose:
-    predictor, worker, training, start_up."""
+    predictor, memory, worker, training, start_up, tiles."""
     install_system_packages(session)
     install_project(session, "train")
     session.install(*TEST_PACKAGES, *CONSTRAINTS)
-    for name in session.posargs or ("predictor", "worker", "training", "start_up"):
+    for name in session.posargs or ("predictor", "memory", "worker", "training", "start_up"):
         script = f"Testing/benchmarks/bench_{name}.py"
         session.run("python", script, env={"QT_QPA_PLATFORM": "offscreen"})
 
