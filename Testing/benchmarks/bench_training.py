@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-STEPS = 24
+STEPS, STEPS_OF_LARGE_PATCHES = 24, 5
 LARGEST_SHARE_OUTSIDE = 0.15
 LARGEST_ERROR_OF_ESTIMATE = 0.25
 RUNS = {
@@ -47,12 +47,13 @@ def measure(*overrides: str) -> None:
     training, validation = load_data(config)
     bundle = describe_bundle(config, training.facts)
     estimate = estimate_memory(config, bundle, training.facts, torch.device("cpu"))
+    count = STEPS if max(config.fit.patch) <= 64 else STEPS_OF_LARGE_PATCHES
     trainer = Trainer(config, bundle, training, validation, Path("nowhere"))
     steps = StepDataset(training, config.fit, config.augmentation, trainer.settings, 0)
-    for index in range(4):  # files are read and the backend is warm before the clock starts
+    for index in range(2):  # files are read and the backend is warm before the clock starts
         trainer._optimise(steps[index], 1e-4)
     whole = outside = 0.0
-    for index in range(STEPS):
+    for index in range(count):
         start = time.perf_counter()
         step = steps[index % len(steps)]
         outside += time.perf_counter() - start
@@ -60,7 +61,7 @@ def measure(*overrides: str) -> None:
         whole += time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     expected = estimate.on_device
-    speed = STEPS * config.fit.batch_size / whole
+    speed = count * config.fit.batch_size / whole
     print(
         f"{speed:6.2f} samples/s  {outside / whole:5.1%} outside the network  peak {peak / GB:.2f} GB, estimated"
         f" {expected / GB:.2f} GB (of which Python and libraries {BASE_BYTES / GB:.1f})"
