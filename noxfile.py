@@ -45,8 +45,8 @@ def install_system_packages(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """Segments the sample scans at four resolutions through the Slicer module, and draws the result."""
     install_system_packages(session)
-    install_project(session)
-    session.install("matplotlib", *STANDIN_PACKAGES, *CONSTRAINTS)
+    install_project(session, "train")  # Dice and low-resolution versions are the training package's
+    session.install(*STANDIN_PACKAGES, *CONSTRAINTS)
     session.run("python", "Testing/demo/demo.py", *session.posargs, env={"QT_QPA_PLATFORM": "offscreen"})
 
 
