@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "Bundle": "rareunet.bundle",
     "Predictor": "rareunet.predictor",
-    "Prediction": "rareunet.predictor",
+    "Prediction": "rareunet.prediction",
     "read_volume": "rareunet.volume_files",
     "write_label_map": "rareunet.volume_files",
 }

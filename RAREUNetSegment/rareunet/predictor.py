@@ -16,41 +16,12 @@ from rareunet.errors import FieldOfViewError
 from rareunet.geometry import RegionOfInterest, Reorientation, box_of_region
 from rareunet.ladder import Ladder, run_on_ladder
 from rareunet.network import RAREUNet
+from rareunet.prediction import Prediction
 from rareunet.preprocessing import NetworkGrid, to_input_grid, to_input_part, to_network_grid
-from rareunet.routing import Route, Router, route_for
+from rareunet.routing import Router, route_for
 from rareunet.volume import Volume
 
 Progress = Callable[[str, float], None]
-
-
-@dataclass
-class Prediction:
-    """The answer for one scan.
-
-    Attributes:
-        label_map: uint8 or uint16 (Z, Y, X) on the scan's grid; the values are bundle.labels' values.
-        probabilities: float32 (K, Z, Y, X) on the scan's grid, background first; None unless asked for. Outside
-            the region of interest it is background.
-        route: how the scan went through the network, in canonical axes (S, A, R).
-        device: where the network ran.
-        seconds: seconds per step.
-        volumes_ml: volume of each structure by name, ml.
-        warnings: what the user should know, as sentences.
-        model: name, version and hash of the model.
-    """
-
-    label_map: np.ndarray
-    route: Route
-    device: str
-    seconds: dict[str, float]
-    volumes_ml: dict[str, float]
-    warnings: list[str]
-    model: dict[str, str]
-    probabilities: np.ndarray | None = None
-
-    def describe(self) -> str:
-        """One line for a person: what was done and how long it took."""
-        return f"{self.route.describe()}. Done on {self.device} in {sum(self.seconds.values()):.1f} s."
 
 
 @dataclass

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rareunet.routing import AXIS_NAMES
 
 if TYPE_CHECKING:
-    from rareunet.predictor import Prediction
+    from rareunet.prediction import Prediction
 
 FORMATS = (".json", ".csv")
 DONE, FAILED, NOT_RUN = "done", "failed", "not run"

@@ -16,7 +16,8 @@ from rareunet.reports import DONE, FAILED, CaseReport, check_report_path, write_
 from rareunet.volume_files import case_name, find_scans, read_volume, write_label_map, write_volume
 
 if TYPE_CHECKING:
-    from rareunet.predictor import Prediction, Predictor
+    from rareunet.prediction import Prediction
+    from rareunet.predictor import Predictor
     from rareunet.volume import Volume
 
 DESCRIPTION = """\

@@ -98,7 +98,6 @@ class Worker:
             prediction.volumes_ml,
             tuple(prediction.warnings),
             prediction.model,
-            prediction.describe(),
             tuple(asdict(label) for label in predictor.bundle.labels),
         )
 

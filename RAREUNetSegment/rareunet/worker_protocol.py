@@ -17,6 +17,7 @@ import numpy as np
 
 from rareunet.bundle import Label
 from rareunet.geometry import RegionOfInterest
+from rareunet.prediction import Prediction
 from rareunet.routing import Route
 
 PROTOCOL_VERSION = 1
@@ -88,7 +89,7 @@ class Progress:
 class Segmented:
     """A job is done; the fields are those of Prediction, with the label map in a file.
 
-    `description` is what Prediction.describe() says, `labels` are the bundle's.
+    `labels` are the bundle's.
     """
 
     job: int
@@ -99,7 +100,6 @@ class Segmented:
     volumes_ml: dict[str, float]
     warnings: tuple[str, ...]
     model: dict[str, str]
-    description: str
     labels: tuple[dict[str, Any], ...]
 
 
@@ -129,23 +129,11 @@ MESSAGES: dict[str, type[Message]] = {
 PLAIN_TYPES = {"int": (int,), "str": (str,), "float": (int, float), "bool": (bool,), "dict": (dict,)}
 
 
-@dataclass(frozen=True)
-class Answer:
+@dataclass
+class Answer(Prediction):
     """A Prediction as it arrives at the panel, with the labels that name its values."""
 
-    label_map: np.ndarray
-    route: Route
-    device: str
-    seconds: dict[str, float]
-    volumes_ml: dict[str, float]
-    warnings: list[str]
-    model: dict[str, str]
-    labels: tuple[Label, ...]
-    description: str
-
-    def describe(self) -> str:
-        """One line for a person: what was done and how long it took."""
-        return self.description
+    labels: tuple[Label, ...] = ()
 
     @classmethod
     def from_message(cls, message: Segmented, label_map: np.ndarray) -> Answer:
@@ -159,8 +147,7 @@ class Answer:
             message.volumes_ml,
             list(message.warnings),
             message.model,
-            tuple(labels),
-            message.description,
+            labels=tuple(labels),
         )
 
 

@@ -20,7 +20,8 @@ from rareunet.blocks import NO_AXES, Axes, Convolution, UpConvolution
 from rareunet.bundle import Bundle
 from rareunet.geometry import Reorientation
 from rareunet.network import RAREUNet
-from rareunet.predictor import Prediction, Predictor
+from rareunet.prediction import Prediction
+from rareunet.predictor import Predictor
 from rareunet.preprocessing import network_shape, normalise, resample
 from rareunet.routing import Route, route_for
 from rareunet.volume import Volume

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from rareunet.bundle import Bundle
-from rareunet.predictor import Prediction
+from rareunet.prediction import Prediction
 from rareunet.volume import Volume
 from rareunet_training.conditions import Condition, native_volume, quick_conditions, standard_conditions
 from rareunet_training.metrics import agreement_per_class, dice_per_class

@@ -241,7 +241,6 @@ def test_messages_are_one_line_of_ascii(request_one):
             {"Ä": 0.1},
             ("line\nline",),
             {"name": "m"},
-            "done",
             (),
         ),
         Failure(1, True, "a\nb", "c", "d"),
