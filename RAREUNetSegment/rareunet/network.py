@@ -59,7 +59,7 @@ class RAREUNet(nn.Module):
         self.apply(initialise)
 
     def forward(self, images: Sequence[Tensor], axis_depths: Sequence[AxisDepths]) -> list[Walk]:
-        """Walks every image (B, C, Z, Y, X) of a training step in one call, as distributed training needs."""
+        """Walks every image (B, C, Z, Y, X) of a training step."""
         return [self.walk(image, depths) for image, depths in zip(images, axis_depths, strict=True)]
 
     def walk(

@@ -9,8 +9,9 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
+import torch.distributed.nn  # the default arguments in there keep the process group for ever if there is one by then
 from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from rareunet.device import choose_device
 
@@ -71,18 +72,30 @@ class Processes:
             return device
         return choose_device(name)
 
-    def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """The network as to be called in training. A step uses the heads and gateways of its own routes alone, so
-        parameters without a gradient are looked for."""
-        if self.world_size == 1:
-            return network
-        ids = [device.index] if device.type == "cuda" else None
-        return DistributedDataParallel(network, device_ids=ids, find_unused_parameters=True)
+    def align(self, *networks: nn.Module) -> None:
+        """Gives every process the first one's weights."""
+        if self.world_size > 1:
+            for network in networks:
+                for tensor in network.state_dict().values():
+                    distributed.broadcast(tensor, 0)
 
     def sum(self, values: Tensor) -> Tensor:
-        """Adds a tensor up over the processes. Gradients flow: each process gets the gradient of all sums, which the
-        averaging of gradients in `wrap` brings back to the right size."""
+        """Adds a tensor up over the processes, in every process. Its gradient goes to this process's values alone:
+        `sum_gradients` adds up the rest."""
         return values if self.world_size == 1 else _Sum.apply(values)
+
+    def sum_gradients(self, network: nn.Module) -> None:
+        """Adds the gradients up over the processes. A step's routes are the same in all of them, and so are the
+        parameters without a gradient.
+
+        DistributedDataParallel would do it, but keeps the process group for as long as it lives itself, such as in
+        the traceback of a run that was stopped; see `stop`.
+        """
+        if self.world_size > 1:
+            gradients = [p.grad for p in network.parameters() if p.grad is not None]
+            total = parameters_to_vector(gradients)
+            distributed.all_reduce(total)
+            vector_to_parameters(total, gradients)
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in any process."""
@@ -113,12 +126,14 @@ class Processes:
         return [items[i] for i in range(self.rank, len(items), self.world_size)]
 
     def stop(self) -> None:
+        """Leaves the group. Its threads end if nothing else holds the group; one of Gloo's that is still busy when the
+        interpreter ends aborts the process (PyTorch 2.13)."""
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over the processes. The loss of each depends on the values of all, so the gradients are added up too."""
+    """Sum over the processes."""
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:
@@ -128,6 +143,4 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        distributed.all_reduce(total)
-        return total
+        return gradient

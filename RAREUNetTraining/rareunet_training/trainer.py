@@ -96,7 +96,6 @@ class Trainer:
         self.device = self.processes.device(fit.device)
         torch.manual_seed(fit.seed)
         self.network = RAREUNet(Architecture(**bundle.architecture)).to(self.device)
-        self._in_training = self.processes.wrap(self.network, self.device)
         self.average = AveragedModel(self.network, multi_avg_fn=moving_average(fit.ema_decay))
         self.best: dict[str, Any] = {"dice": -1.0, "epoch": 0, "average": None}
         self.optimizer = torch.optim.AdamW(
@@ -121,6 +120,7 @@ class Trainer:
             OSError: a checkpoint could not be written; the one before is intact.
         """
         fit = self.config.fit
+        self.processes.align(self.network, self.average)
         while self.epoch < fit.epochs and not self._has_waited_enough():
             rate = self._train_epoch()
             losses = {name: _mean(values) for name, values in self.losses.items()}
@@ -225,7 +225,7 @@ class Trainer:
         loader = DataLoader(
             steps, batch_size=None, sampler=range(self.step, len(steps)), num_workers=self.config.fit.workers
         )
-        self._in_training.train()
+        self.network.train()
         rate = self.schedule.rate(self.epoch + self.step / len(steps))
         start = time.perf_counter()
         for step in loader:
@@ -249,7 +249,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
-            walks = self._in_training([v.images for v in views], [v.axis_depths for v in views])
+            walks = self.network([v.images for v in views], [v.axis_depths for v in views])
         loss = total_loss(walks, views, self.config.loss, step.weight, self.processes.sum)
         if not torch.isfinite(loss.total):
             raise NonFiniteLossError(
@@ -258,6 +258,7 @@ class Trainer:
             )
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss.total).backward()
+        self.processes.sum_gradients(self.network)
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), fit.gradient_clip)
         self.scaler.step(self.optimizer)

@@ -37,6 +37,8 @@ PROGRAM = textwrap.dedent("""
             break
     (out / f"rank{processes.rank}.json").write_text(json.dumps(reports))
     processes.stop()
+    threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
+    (out / f"threads{processes.rank}.json").write_text(json.dumps(threads))
 """)
 
 
@@ -68,6 +70,16 @@ def test_two_processes_give_the_losses_and_scores_of_one(tmp_path):
         assert found["losses"] == pytest.approx(expected["losses"], rel=1e-4)
         assert [row[:2] for row in found["scores"]] == [row[:2] for row in expected["scores"]]
         assert found["dice"] == pytest.approx(expected["dice"], abs=0.02)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="thread names are read from /proc, which only Linux has")
+def test_no_communication_thread_outlives_the_run(tmp_path):
+    """One that does aborts the process now and then while the interpreter ends."""
+    run(tmp_path, 2, "once")
+    for rank in range(2):
+        threads = json.loads((tmp_path / f"threads{rank}.json").read_text())
+        assert threads
+        assert not [name for name in threads if "gloo" in name]
 
 
 def test_two_processes_go_on_from_the_checkpoint_of_one(tmp_path):
