@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import ctk
 import numpy as np
@@ -15,7 +15,7 @@ import vtk
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -29,8 +29,9 @@ if str(Path(__file__).parent) not in sys.path:  # rareunet and RAREUNetSegmentLi
 
 from RAREUNetSegmentLib import dependencies, models, outlook, region, samples, scene, segments
 from RAREUNetSegmentLib.choices import Device, EntryDepth, depth_number
-from RAREUNetSegmentLib.worker_client import Request, shared_worker
+from RAREUNetSegmentLib.worker_client import shared_worker
 from RAREUNetSegmentLib.worker_panel import RunDisplay
+from RAREUNetSegmentLib.worker_request import Request
 from RAREUNetSegmentLib.worker_run import Failed, Finished, InProcess, Run
 
 
@@ -64,7 +65,7 @@ class RAREUNetSegmentParameterNode:
     regionOfInterest - part of the scan to segment; None for all of it.
     model - name of a packaged model, or a bundle's folder.
     outputSegmentation - where to; None makes a new node.
-    device, entryDepth, force - see RAREUNetSegmentLogic.process.
+    device, entryDepth, memoryGb, force - see RAREUNetSegmentLogic.process.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -76,6 +77,7 @@ class RAREUNetSegmentParameterNode:
     outputSegmentation: vtkMRMLSegmentationNode
     device: Device = Device.AUTO
     entryDepth: EntryDepth = EntryDepth.AUTO
+    memoryGb: Annotated[float, WithinRange(0, 1024)] = 0.0
     force: bool = False
 
 
@@ -184,18 +186,12 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if nodes == self._followedNodes:
             return
         for node in self._followedNodes:
-            for event in self._geometryEvents(node):
+            for event in scene.geometry_events(node):
                 self.removeObserver(node, event, self._onGeometryChanged)
         for node in nodes:
-            for event in self._geometryEvents(node):
+            for event in scene.geometry_events(node):
                 self.addObserver(node, event, self._onGeometryChanged)
         self._followedNodes = nodes
-
-    @staticmethod
-    def _geometryEvents(node: Any) -> tuple[int, ...]:
-        isRegion = node.IsA("vtkMRMLMarkupsNode")
-        changed = slicer.vtkMRMLMarkupsNode.PointModifiedEvent if isRegion else node.ImageDataModifiedEvent
-        return vtk.vtkCommand.ModifiedEvent, node.TransformModifiedEvent, changed
 
     def _onGeometryChanged(self, caller: Any = None, event: Any = None) -> None:
         self._showOutlook()
@@ -259,6 +255,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             parameters.device.value,
             parameters.entryDepth.value,
             parameters.force,
+            parameters.memoryGb,
         )
         self._run = run
         self.runDisplay.begin(run.request)
@@ -325,6 +322,7 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
         device: str = "auto",
         entryDepth: str | int = "auto",
         force: bool = False,
+        memoryGb: float = 0.0,
     ) -> Any:
         """Segments a scan and returns when it is done; Slicer's windows stay alive meanwhile.
 
@@ -336,6 +334,7 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
             device: "auto", "cpu", "cuda", "cuda:1" or "mps".
             entryDepth: "auto", or the depth at which every axis enters.
             force: segment even where the field of view is far beyond what the model was trained on.
+            memoryGb: memory that the network may use beside its weights, GB; 0 for most of what is free.
 
         Returns:
             the segmentation node. Its attributes RAREUNet.* tell model, route, device and warnings.
@@ -345,7 +344,7 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
                 segmented; nothing in the scene was changed.
             SegmentationError: it failed otherwise, with the scene unchanged; its `report` says more.
         """
-        options = (model, outputSegmentation, device, entryDepth, force)
+        options = (model, outputSegmentation, device, entryDepth, force, memoryGb)
         return self.makeRun(volumeNode, regionOfInterest, *options).wait().node
 
     def makeRun(
@@ -357,11 +356,12 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
         device: str,
         entryDepth: str | int,
         force: bool,
+        memoryGb: float,
     ) -> Run:
         """A run that is still to be started; takes what process() takes. Packages that are missing are installed."""
         nodes = list(volumeNode) if isinstance(volumeNode, (list, tuple)) else [volumeNode]
         volume, box = scene.volume_from_nodes(nodes), scene.region_from_node(regionOfInterest)
-        request = Request(volume, box, model, device, depth_number(entryDepth), force)
+        request = Request(volume, box, model, device, depth_number(entryDepth), force, memoryGb or None)
         if self.predictorFactory:
             return Run(InProcess(self.predictorFactory), nodes, request, outputSegmentation)
         dependencies.ensure_packages()

@@ -324,6 +324,21 @@ def test_logic_takes_depths_as_numbers_or_text(panel):
         panel.logic.process(node, entryDepth="deep")
 
 
+def test_memory_is_automatic_unless_it_is_given(panel):
+    predictor = use_fake(panel)
+    spin_box = panel.ui.memorySpinBox
+    assert spin_box.text == "Automatic"
+    panel._parameterNode.inputVolume = add_scan(scan_with_blobs())
+    panel.ui.applyButton.click()
+    spin_box.value = 2.5
+    assert panel._parameterNode.memoryGb == 2.5
+    assert spin_box.text == "2.5 GB"
+    panel.ui.applyButton.click()
+    panel.logic.process(panel._parameterNode.inputVolume, memoryGb=0.5)
+    panel.logic.process(panel._parameterNode.inputVolume)
+    assert [call.memory_gb for call in predictor.calls] == [None, 2.5, 0.5, None]
+
+
 def test_self_test_runs(panel):
     import slicer
 

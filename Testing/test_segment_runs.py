@@ -197,6 +197,16 @@ def test_scan_moved_or_given_another_grid_meanwhile(panel, engine, slicer_app):
     assert voxel_counts(result) == before
 
 
+def test_scan_of_another_size_meanwhile(panel, engine, slicer_app):
+    import slicer.util
+
+    panel.ui.applyButton.click()
+    slicer.util.updateVolumeFromArray(panel._parameterNode.inputVolume, scan_with_blobs((30, 26, 28)))
+    engine.answer()
+    assert "another grid" in slicer_app.dialogs[0].text
+    assert segmentations() == []
+
+
 def test_voxels_changed_meanwhile_keeps_the_result_and_warns(panel, engine):
     import slicer.util
 

@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from segment_helpers import light_worker, save_tiny_model, wait_until
 
+from rareunet.geometry import RegionOfInterest
 from rareunet.volume import Volume
+from rareunet.worker_protocol import Failure, Progress
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 SLEEP = "time.sleep(600)"
+HANG = "lambda worker, line: time.sleep(600)"
 
 # A Slicer that begins a run and is killed in it.
 OWNER = """
@@ -204,6 +207,23 @@ def test_another_version_is_refused(make_client, request_one):
     assert outcome.failure.next_step == "Restart Slicer."
 
 
+def test_another_protocol_is_refused(make_client, request_one):
+    client = make_client(light_worker(before="rareunet.worker.PROTOCOL_VERSION = 99"))
+    outcome = Outcome(client, request_one).wait()
+    assert "(protocol 99)" in outcome.failure.cause
+
+
+def test_news_of_another_job_is_not_taken(make_client, request_one):
+    client = make_client(light_worker(SLEEP))
+    outcome = Outcome(client, request_one)
+    wait_until(lambda: "network" in outcome.steps)
+    client._receive(Progress(99, "another", 0.9))
+    client._receive(Failure(99, True, "another"))
+    assert "another" not in outcome.steps
+    assert outcome.failure is None
+    assert client.busy
+
+
 def test_a_worker_that_ends_at_once(make_client, request_one):
     client = make_client((sys.executable, ("-c", "import no_such_package")))
     outcome = Outcome(client, request_one).wait()
@@ -221,7 +241,43 @@ def test_an_answer_of_another_grid_is_not_taken(make_client, request_one):
     assert "(19, 22, 24)" in outcome.failure.cause
 
 
+@pytest.mark.parametrize(
+    ("save", "cause"),
+    [
+        ("lambda path, array, save=np.save: save(path, array / 2)", "the label map is float64"),
+        ("lambda path, array: path.write_bytes(b'rubbish')", "rubbish"),
+    ],
+    ids=["fractions", "rubbish"],
+)
+def test_an_answer_that_is_no_label_map_is_not_taken(make_client, request_one, save, cause):
+    from RAREUNetSegmentLib.worker_client import State
+
+    client = make_client(light_worker(before=f"import numpy as np; np.save = {save}"))
+    failure = Outcome(client, request_one).wait().failure
+    assert not failure.refused  # the worker is at fault, not the scan
+    assert cause in failure.cause or "pickle" in failure.cause
+    assert client.state is State.STOPPED
+
+
+def test_a_line_that_never_ends_is_not_kept(make_client, request_one):
+    code = f"import sys, time; sys.stdout.write('x' * 5_000_000); sys.stdout.flush(); {SLEEP}"
+    client = make_client((sys.executable, ("-c", code)))
+    Outcome(client, request_one)
+    wait_until(lambda: "not a message: b'xxx" in client._process.output)
+    assert len(client._process._unread) < 5_000_000
+
+
+def test_it_does_not_run_where_a_user_may_keep_a_file_torch_py(make_client, request_one):
+    from RAREUNetSegmentLib.worker_process import PACKAGE_FOLDER
+
+    client = make_client((sys.executable, ("-c", "import os; raise SystemExit('in ' + os.getcwd())")))
+    outcome = Outcome(client, request_one).wait()
+    assert f"It said last: in {PACKAGE_FOLDER}" in outcome.failure.cause
+
+
 def test_no_room_for_the_voxels(make_client, request_one, monkeypatch):
+    from RAREUNetSegmentLib.worker_client import State
+
     def save(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -229,7 +285,7 @@ def test_no_room_for_the_voxels(make_client, request_one, monkeypatch):
     monkeypatch.setattr(np, "save", save)
     outcome = Outcome(client, request_one)
     assert "disk" in outcome.failure.cause
-    assert not client.busy
+    assert client.state is State.STOPPED
 
 
 def test_cancel_returns_at_once_and_warms_up_another(make_client, request_one):
@@ -245,6 +301,63 @@ def test_cancel_returns_at_once_and_warms_up_another(make_client, request_one):
     assert time.monotonic() - began < 10
     wait_until(lambda: client.state is State.READY)
     assert (outcome.answer, outcome.failure) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ((sys.executable, ("-c", "import time; time.sleep(600)")), ""),
+        (
+            light_worker(before="print('importing', flush=True); rareunet.worker.Worker.answer = " + HANG),
+            "importing",
+        ),
+    ],
+    ids=["no hello", "no beginning"],
+)
+def test_a_worker_that_says_nothing_is_given_up(make_client, request_one, command, said):
+    from RAREUNetSegmentLib.worker_client import State
+
+    client = make_client(command, seconds_to_answer=3)
+    outcome = Outcome(client, request_one).wait()
+    assert "did not answer within 3 s" in outcome.failure.cause
+    assert said in outcome.failure.details
+    assert client.state is State.STOPPED
+    client._command = light_worker()
+    client._silence.setInterval(60_000)
+    assert Outcome(client, request_one).wait().failure is None
+
+
+def test_a_long_computation_is_no_silence(make_client, request_one):
+    client = make_client(light_worker("time.sleep(4)"), seconds_to_answer=3)
+    assert Outcome(client, request_one).wait().failure is None
+
+
+def test_warming_up_in_vain_is_given_up_too(make_client, request_one):
+    from RAREUNetSegmentLib.worker_client import State
+
+    client = make_client(light_worker(SLEEP))
+    outcome = Outcome(client, request_one)
+    wait_until(lambda: "network" in outcome.steps)
+    client._command = (sys.executable, ("-c", "import time; time.sleep(600)"))
+    client._silence.setInterval(500)
+    client.cancel()
+    wait_until(lambda: client.state is State.STOPPED)
+    assert outcome.failure is None
+
+
+def test_the_region_goes_to_the_worker_with_its_axes(slicer_app, request_one):
+    axes = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    region = RegionOfInterest((1.0, 2.0, 3.0), (10.0, 20.0, 30.0), axes)
+    sent = replace(request_one, region=region).message(1, "model").region
+    assert (sent.center_ras, sent.size_mm) == (region.center_ras, region.size_mm)
+    np.testing.assert_array_equal(sent.axes, axes)
+    assert request_one.message(1, "model").region is None
+
+
+def test_the_memory_goes_to_the_worker(make_client, request_one):
+    client = make_client(light_worker("raise KeyError(str(options))"))
+    failure = Outcome(client, replace(request_one, memory_gb=1.5)).wait().failure
+    assert "'memory_gb': 1.5" in failure.cause
 
 
 def test_cancel_while_it_starts(make_client, request_one):
@@ -283,6 +396,25 @@ def test_ends_after_an_idle_time(make_client, request_one):
     wait_until(lambda: client.state is State.STOPPED)
     wait_until(lambda: not is_alive(process))
     assert Outcome(client, request_one).wait().failure is None
+
+
+def test_a_run_longer_than_the_idle_time_is_not_idle(make_client, request_one):
+    client = make_client(light_worker("time.sleep(2)"), idle_minutes=1 / 60)
+    process = None
+    for _ in range(2):
+        assert Outcome(client, request_one).wait().failure is None
+        assert client.pid == (process or client.pid)
+        process = client.pid
+
+
+def test_a_worker_that_warmed_up_for_nothing_ends_after_an_idle_time(make_client, request_one):
+    from RAREUNetSegmentLib.worker_client import State
+
+    client = make_client(light_worker(), idle_minutes=0.1 / 60)
+    Outcome(client, request_one)
+    client.cancel()
+    wait_until(lambda: client.pid is not None)
+    wait_until(lambda: client.state is State.STOPPED)
 
 
 def test_ends_when_slicer_is_killed(request_one, tmp_path):

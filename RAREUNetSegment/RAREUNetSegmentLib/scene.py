@@ -56,6 +56,13 @@ def parent_to_world(node: Any) -> np.ndarray:
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
+def geometry_events(node: Any) -> tuple[int, ...]:
+    """Events of a volume or region node after which it may lie or reach elsewhere."""
+    is_region = node.IsA("vtkMRMLMarkupsNode")
+    changed = slicer.vtkMRMLMarkupsNode.PointModifiedEvent if is_region else node.ImageDataModifiedEvent
+    return vtk.vtkCommand.ModifiedEvent, node.TransformModifiedEvent, changed
+
+
 def region_from_node(node: Any) -> RegionOfInterest | None:
     """Region of a vtkMRMLMarkupsROINode in world space, with its own axes; None for None.
 

@@ -5,19 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import qt
 import slicer
 
 from rareunet import __version__, worker_failures
 from rareunet.bundle import find_bundle
-from rareunet.geometry import RegionOfInterest
-from rareunet.volume import Volume
 from rareunet.worker_folder import sweep
 from rareunet.worker_protocol import (
     PROTOCOL_VERSION,
@@ -29,14 +23,20 @@ from rareunet.worker_protocol import (
     Segment,
     Segmented,
 )
-from RAREUNetSegmentLib.worker_process import WorkerProcess, wait_for_ends, worker_command
+from RAREUNetSegmentLib.worker_process import WorkerProcess, single_shot, wait_for_ends, worker_command
+from RAREUNetSegmentLib.worker_request import (
+    LABEL_MAP_FILE,
+    VOXELS_FILE,
+    Job,
+    OnAnswer,
+    OnFailure,
+    OnProgress,
+    Request,
+)
 
 IDLE_MINUTES = 15
-VOXELS_FILE, LABEL_MAP_FILE = "voxels.npy", "label_map.npy"
-
-OnProgress = Callable[[str, float], None]
-OnAnswer = Callable[[Any, Any], None]
-OnFailure = Callable[[Failure], None]
+# PyTorch from a cold disk under a virus scanner takes a minute and more.
+SECONDS_TO_ANSWER = 180
 
 
 class BusyError(ValueError):
@@ -50,27 +50,6 @@ class State(enum.Enum):
     RUNNING = "running"
 
 
-@dataclass(frozen=True)
-class Request:
-    """What Predictor and its predict() take; see there."""
-
-    volume: Volume
-    region: RegionOfInterest | None
-    model: str
-    device: str
-    entry_depth: int | None
-    force: bool
-
-
-@dataclass(frozen=True)
-class _Job:
-    message: Segment
-    shape: tuple[int, int, int]
-    on_progress: OnProgress
-    on_answer: OnAnswer
-    on_failure: OnFailure
-
-
 class WorkerClient:
     """A worker that is started by the first scan, stays warm, and is replaced when it died.
 
@@ -78,6 +57,7 @@ class WorkerClient:
         parent_folder: where private folders are made.
         command: program and first arguments of the worker.
         idle_minutes: how long it stays without work.
+        seconds_to_answer: how long it may take to say hello, and then to begin a scan.
     """
 
     def __init__(
@@ -85,17 +65,16 @@ class WorkerClient:
         parent_folder: str,
         command: tuple[str, tuple[str, ...]] | None = None,
         idle_minutes: float = IDLE_MINUTES,
+        seconds_to_answer: float = SECONDS_TO_ANSWER,
     ) -> None:
         self._parent_folder = parent_folder
         self._command = command or worker_command()
         self._process: WorkerProcess | None = None
         self._hello: Hello | None = None
-        self._job: _Job | None = None
+        self._job: Job | None = None
         self._job_number = 0
-        self._idle = qt.QTimer()
-        self._idle.setSingleShot(True)
-        self._idle.setInterval(round(idle_minutes * 60_000))
-        self._idle.connect("timeout()", self._stop)
+        self._idle = single_shot(60 * idle_minutes, self._stop)
+        self._silence = single_shot(seconds_to_answer, self._on_silence)
         sweep(parent_folder)
 
     @property
@@ -143,21 +122,22 @@ class WorkerClient:
             self._stop()
             on_failure(worker_failures.from_exception(self._job_number, error))
             return
-        message = _message(self._job_number, request, model)
-        self._job = _Job(message, request.volume.shape, on_progress, on_answer, on_failure)
+        message = request.message(self._job_number, model)
+        self._job = Job(message, request.volume.shape, on_progress, on_answer, on_failure)
         if self._hello is not None:
-            process.send(message)
+            self._send(message)
             return
         on_progress("start", 0.0)
         if is_new:
-            process.start()
+            self._start()
 
     def cancel(self) -> None:
         """Drops the scan at once, without a call back; a new worker warms up in the background."""
         if self.busy:
             self._stop()
             with contextlib.suppress(OSError):  # the next segment() tells why no folder can be made
-                self._make_process().start()
+                self._make_process()
+                self._start()
 
     def close(self) -> None:
         """Ends the worker and waits until it is gone with all its files."""
@@ -177,16 +157,27 @@ class WorkerClient:
 
     def _stop(self) -> None:
         process, self._process, self._hello, self._job = self._process, None, None, None
-        self._idle.stop()
+        for timer in (self._idle, self._silence):
+            timer.stop()
         if process is not None:
             process.kill()
+
+    def _start(self) -> None:
+        self._silence.start()
+        self._process.start()
+
+    def _send(self, message: Segment) -> None:
+        self._silence.start()
+        self._process.send(message)
 
     def _receive(self, message: Message) -> None:
         if isinstance(message, Hello):
             self._greet(message)
-        elif self._job is None or message.job != self._job.message.job:
             return
-        elif isinstance(message, Progress):
+        if self._job is None or message.job != self._job.message.job:
+            return
+        self._silence.stop()
+        if isinstance(message, Progress):
             self._job.on_progress(message.step, message.fraction)
         elif isinstance(message, Segmented):
             self._take_answer(message)
@@ -198,8 +189,9 @@ class WorkerClient:
             self._fail(worker_failures.wrong_version(self._job_number, hello, __version__))
             return
         self._hello = hello
+        self._silence.stop()
         if self._job is not None:
-            self._process.send(self._job.message)
+            self._send(self._job.message)
         else:
             self._idle.start()
 
@@ -227,7 +219,7 @@ class WorkerClient:
             details = "\n".join(part for part in (failure.details, output) if part)
             job.on_failure(dataclasses.replace(failure, details=details))
 
-    def _end_job(self) -> _Job | None:
+    def _end_job(self) -> Job | None:
         """The worker is idle again, and the scan's files are gone."""
         job, self._job = self._job, None
         self._idle.start()
@@ -244,28 +236,8 @@ class WorkerClient:
     def _on_not_started(self, reason: str) -> None:
         self._fail(worker_failures.not_started(self._job_number, self._command[0], reason))
 
-
-def _message(job: int, request: Request, model: str) -> Segment:
-    region = request.region
-    axes = None if region is None or region.axes is None else _rows(region.axes)
-    return Segment(
-        job=job,
-        voxels_file=VOXELS_FILE,
-        label_map_file=LABEL_MAP_FILE,
-        ijk_to_ras=_rows(request.volume.ijk_to_ras),
-        notes=request.volume.notes,
-        model=model,
-        device=request.device,
-        center_ras=None if region is None else region.center_ras,
-        size_mm=None if region is None else region.size_mm,
-        region_axes=axes,
-        entry_depth=request.entry_depth,
-        force=request.force,
-    )
-
-
-def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(value) for value in row) for row in matrix)
+    def _on_silence(self) -> None:
+        self._fail(worker_failures.silent(self._job_number, self._silence.interval / 1000))
 
 
 @lru_cache(maxsize=1)

@@ -12,8 +12,8 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from RAREUNetSegmentLib import summary
-from RAREUNetSegmentLib.worker_client import Request
 from RAREUNetSegmentLib.worker_progress import ProgressLine
+from RAREUNetSegmentLib.worker_request import Request
 from RAREUNetSegmentLib.worker_run import Failed, Finished
 
 MILLISECONDS_BETWEEN_UPDATES = 500

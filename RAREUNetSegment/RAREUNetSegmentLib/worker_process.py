@@ -161,6 +161,15 @@ def wait_for_ends(milliseconds: int = 3000) -> None:
             worker._process.waitForFinished(milliseconds)
 
 
+def single_shot(seconds: float, function: Callable[[], None]) -> Any:
+    """A timer that calls once, so long after each start()."""
+    timer = qt.QTimer()
+    timer.setSingleShot(True)
+    timer.setInterval(round(1000 * seconds))
+    timer.connect("timeout()", function)
+    return timer
+
+
 def _environment() -> Any:
     """Slicer's own, which PythonSlicer needs, with the folder of rareunet on the path."""
     environment = qt.QProcessEnvironment.systemEnvironment()

@@ -13,7 +13,7 @@ from rareunet.geometry import Reorientation
 from rareunet.routing import route_for
 from rareunet.worker_protocol import Failure
 from RAREUNetSegmentLib.models import read_facts
-from RAREUNetSegmentLib.worker_client import Request
+from RAREUNetSegmentLib.worker_request import Request
 
 
 def make_report(failure: Failure, request: Request, private_names: Sequence[str]) -> str:
@@ -29,7 +29,8 @@ def make_report(failure: Failure, request: Request, private_names: Sequence[str]
         f"RAREUNet {__version__}, Slicer {slicer.app.applicationVersion}, Python {platform.python_version()},"
         f" torch {_version('torch')}, numpy {_version('numpy')}",
         f"System: {platform.platform()}, {platform.machine()}",
-        f"Device asked for: {request.device}",
+        f"Device asked for: {request.device}; memory allowed:"
+        f" {f'{request.memory_gb:g} GB' if request.memory_gb else 'automatic'}",
         f"Model: {_model(request)}",
         f"Scan: {volume.voxels.shape[0]} x {x} x {y} x {z} (channels x X x Y x Z), {volume.voxels.dtype},"
         f" {' x '.join(f'{mm:.3g}' for mm in reversed(volume.spacing_mm))} mm",

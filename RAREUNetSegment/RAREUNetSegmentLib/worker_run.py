@@ -14,8 +14,8 @@ import vtk
 from rareunet import worker_failures
 from rareunet.worker_protocol import Failure
 from RAREUNetSegmentLib import segments
-from RAREUNetSegmentLib.worker_client import OnAnswer, OnFailure, OnProgress, Request
 from RAREUNetSegmentLib.worker_report import make_report
+from RAREUNetSegmentLib.worker_request import OnAnswer, OnFailure, OnProgress, Request
 
 MILLISECONDS_BETWEEN_EVENTS = 20
 
@@ -72,6 +72,7 @@ class InProcess:
                 request.region,
                 request.entry_depth,
                 force=request.force,
+                memory_gb=request.memory_gb,
                 progress=on_progress,
             )
         except Exception as error:

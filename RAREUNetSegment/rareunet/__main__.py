@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from rareunet import __version__, model_commands, segment_command
+from rareunet import __version__, model_commands, segment_arguments, segment_command
 
 FORMATTER = argparse.RawDescriptionHelpFormatter
 
@@ -24,12 +24,12 @@ def build_parser() -> argparse.ArgumentParser:
     segment = commands.add_parser(
         "segment",
         help="segment scans",
-        description=segment_command.DESCRIPTION,
-        epilog=segment_command.EXIT_CODES,
+        description=segment_arguments.DESCRIPTION,
+        epilog=segment_arguments.EXIT_CODES,
         formatter_class=FORMATTER,
         allow_abbrev=False,
     )
-    segment_command.add_arguments(segment)
+    segment_arguments.add_arguments(segment)
     segment.set_defaults(run=segment_command.run)
 
     models = commands.add_parser(

@@ -28,17 +28,24 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def problem_with(name: str) -> str:
-    """Why a device can't be used, '' if it can. A driver may list a device whose kernels fail, so one is run."""
+    """Why a device can't be used, '' if it can.
+
+    A driver may list a device whose kernels fail, and Apple's GPUs lack some of the network's layers in older
+    versions of PyTorch (max_pool3d before 2.9), so each kind of layer is run.
+    """
     kind = torch.device(name).type
     if kind == "cuda" and not torch.cuda.is_available():
         return "this PyTorch sees no CUDA device"
     if kind == "mps" and not torch.backends.mps.is_available():
         return "this PyTorch sees no Apple GPU"
     try:
-        image = torch.ones(1, 1, 4, 4, 4, device=name)
-        functional.conv3d(image, torch.ones(1, 1, 3, 3, 3, device=name)).sum().item()
+        features, kernel = torch.ones(1, 1, 4, 4, 4, device=name), torch.ones(1, 1, 3, 3, 3, device=name)
+        features = functional.instance_norm(functional.conv3d(features, kernel, padding=1))
+        features = functional.max_pool3d(functional.leaky_relu(features), 2)
+        functional.conv_transpose3d(features, kernel, stride=2, padding=1, output_padding=1).sum().item()
     except Exception as error:  # whatever a driver raises, the answer is that it does not work
-        return f"a test convolution failed ({str(error).splitlines()[0]})"
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        return f"a test convolution failed ({reason})"
     return ""
 
 

@@ -16,6 +16,26 @@ class DeviceError(ValueError):
     """A device was asked for that this computer does not have or that does not work."""
 
 
+class MemoryLadderError(MemoryError):
+    """Not even the last rung of the memory ladder fits."""
+
+
+OUT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "_alloc_failed",  # cuDNN's and cuBLAS's status
+    "unable to find a valid cudnn algorithm",  # what cuDNN says where no algorithm's working memory fits
+    "unable to find an engine",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """PyTorch has a class for it on CUDA alone; the CPU, MPS and the libraries on CUDA say it in words."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY)
+
+
 def unreadable_file(path: Path, error: BaseException) -> ValueError:
     """Names the file, the cause in a library's message (its last sentence in SimpleITK) and the next step.
 

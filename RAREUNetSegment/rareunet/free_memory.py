@@ -18,6 +18,8 @@ GROUP_FOLDER = Path("/sys/fs/cgroup")
 def free_bytes(device: torch.device) -> float:
     """Bytes that a device can still give this process; infinite where the system does not say."""
     if device.type == "cuda":
+        if device.index is None:  # before PyTorch 2.5 mem_get_info takes no "cuda" without its number
+            device = torch.device("cuda", torch.cuda.current_device())
         free, _ = torch.cuda.mem_get_info(device)
         # What PyTorch keeps for itself but does not use now is free as well.
         return float(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))

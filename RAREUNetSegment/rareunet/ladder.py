@@ -18,6 +18,7 @@ from torch import Tensor
 from rareunet.architecture import Architecture
 from rareunet.bundle import Bundle
 from rareunet.device import computes_in_bfloat16
+from rareunet.errors import MemoryLadderError, is_out_of_memory
 from rareunet.free_memory import free_bytes
 from rareunet.memory import walk_bytes
 from rareunet.network import RAREUNet
@@ -28,8 +29,9 @@ log = logging.getLogger(__name__)
 
 # Part of the free memory that may be used: estimates are that good, and other programs need some as well.
 USABLE = 0.8
-OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 CPU = torch.device("cpu")
+ADVICE = "close other programs or place a smaller region of interest"
+ADVICE_UNDER_LIMIT = "allow more memory or place a smaller region of interest"
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,10 @@ def run_on_ladder(
         memory: bytes that may be used; None for most of what is free.
 
     Raises:
-        MemoryError: not even the last rung fits.
+        MemoryLadderError: not even the last rung fits.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(image))
+    advice = ADVICE if memory is None else ADVICE_UNDER_LIMIT
     notes: list[str] = []
     reason = ""
     for rung in ladder.rungs:
@@ -127,7 +130,7 @@ def run_on_ladder(
             reason = reason or needs
             continue
         if reason:
-            notes.append(_note(rung, reason))
+            notes.append(_note(rung, reason, advice))
             log.info(notes[-1])
         try:
             logits = _run(network, tensor, ladder, rung, progress)
@@ -138,17 +141,10 @@ def run_on_ladder(
             reason = f"{rung.describe()} the memory ran out"
         if rung.device.type == "cuda":
             torch.cuda.empty_cache()
-    raise MemoryError(
-        f"{reason}; small tiles need {_gb(ladder.rungs[-1].bytes)}. Close other programs or place a smaller region"
-        " of interest."
+    raise MemoryLadderError(
+        f"the memory is not enough for this scan: {reason}; small tiles need {_gb(ladder.rungs[-1].bytes)}."
+        f" To segment it, {advice}."
     )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """PyTorch has a class for it on CUDA alone; the CPU and MPS say it in words."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    return any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 def _ways(
@@ -179,16 +175,13 @@ def _bytes(
     return image + walk_bytes(architecture, tile, axis_depths, dtype.itemsize, in_slabs=False)
 
 
-def _note(rung: Rung, reason: str) -> str:
+def _note(rung: Rung, reason: str, advice: str) -> str:
     note = f"The scan was segmented {rung.describe()}: {reason}."
     if rung.small:
-        note += (
-            " These tiles are smaller than the scans that the model was trained on: expect a poor result. Close other"
-            " programs or place a smaller region of interest."
-        )
+        note += " These tiles are smaller than the scans that the model was trained on: expect a poor result."
     elif rung.tiles > 1:
         note += " Tiles can change the result: check it where they meet."
-    return note
+    return f"{note} To avoid this, {advice}."
 
 
 def _run(
@@ -206,11 +199,11 @@ def _run(
         tile, depths = tile.to(rung.device), ladder.axis_depths
         if rung.device == CPU:
             return network.walk(tile, depths, keep_features=False, dtype=rung.dtype).logits
-        with torch.autocast(rung.device.type, torch.float16, enabled=rung.dtype == torch.float16):
-            logits = network.walk(tile, depths, keep_features=False).logits
-        if torch.isfinite(logits).all():
-            return logits
-        # A feature was beyond float16's range.
+        if rung.dtype == torch.float16:
+            with torch.autocast(rung.device.type, torch.float16):
+                logits = network.walk(tile, depths, keep_features=False).logits
+            if torch.isfinite(logits).all():
+                return logits  # else a feature was beyond float16's range
         return network.walk(tile, depths, keep_features=False).logits
 
     with torch.inference_mode():

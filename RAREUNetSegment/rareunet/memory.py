@@ -9,7 +9,7 @@ from rareunet.architecture import Architecture
 from rareunet.slabs import SLAB_BYTES
 
 # Slabs and prepared kernels that are alive at a time; measured.
-SLABS_ALIVE = 5
+SLABS_ALIVE = 9
 
 
 def walk_bytes(

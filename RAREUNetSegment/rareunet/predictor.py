@@ -43,7 +43,6 @@ class Predictor:
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         network: use this network instead of the bundle's weights (while training).
         router: chooses each scan's route; another one than route_for serves studies.
-        memory_gb: memory that the network may use beside its weights, GB; None for most of what is free.
     """
 
     def __init__(
@@ -52,13 +51,11 @@ class Predictor:
         device: str = "auto",
         network: RAREUNet | None = None,
         router: Router = route_for,
-        memory_gb: float | None = None,
     ) -> None:
         self.bundle = model if isinstance(model, Bundle) else Bundle.load(model)
         self.device = choose_device(device)
         self.network = self.bundle.load_network(self.device) if network is None else network
         self.router = router
-        self.memory = None if memory_gb is None else memory_gb * 1e9
         self._sha256 = self.bundle.sha256 if self.bundle.folder else "not saved"
 
     def predict(
@@ -68,6 +65,7 @@ class Predictor:
         entry_depth: int | None = None,
         *,
         force: bool = False,
+        memory_gb: float | None = None,
         with_probabilities: bool = False,
         progress: Progress = lambda step, fraction: None,
     ) -> Prediction:
@@ -78,14 +76,17 @@ class Predictor:
             region: part of the scan to segment; None for all of it.
             entry_depth: fixed entry depth, or None to choose each axis' depth by its spacing.
             force: segment even where the field of view is far beyond what the model was trained on.
+            memory_gb: memory that the network may use beside its weights, GB; None for most of what is free.
             with_probabilities: keep the class probabilities.
             progress: called with the step's name and the fraction done.
 
         Raises:
-            ValueError: wrong number of channels, no voxel in the region, unknown depth.
+            ValueError: wrong number of channels, no voxel in the region, unknown depth, no memory allowed.
             FieldOfViewError: the scan needs a region of interest.
-            MemoryError: not even small tiles on the CPU fit into the memory.
+            MemoryLadderError: not even small tiles on the CPU fit into the memory.
         """
+        if memory_gb is not None and not memory_gb > 0:
+            raise ValueError(f"memory of {memory_gb} GB: allow more than 0, or leave it to be chosen.")
         clock, bundle = _Clock(), self.bundle
         warnings = [*volume.notes, *check_volume(volume, bundle, region, force)]
         progress("prepare", 0.0)
@@ -96,8 +97,9 @@ class Predictor:
         with clock.step("network"):
             _, z, y, x = image.shape
             ladder = Ladder.of(bundle, (z, y, x), grid.route, self.device)
+            memory = None if memory_gb is None else memory_gb * 1e9
             result = run_on_ladder(
-                self.network, image, ladder, lambda part: progress("network", 0.1 + 0.8 * part), self.memory
+                self.network, image, ladder, lambda part: progress("network", 0.1 + 0.8 * part), memory
             )
         warnings += result.notes
         progress("finish", 0.9)

@@ -11,25 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rareunet.geometry import RegionOfInterest
-from rareunet.reports import DONE, FAILED, CaseReport, check_report_path, write_report
+from rareunet.errors import MemoryLadderError
+from rareunet.reports import DONE, FAILED, CaseReport, write_report
 from rareunet.volume_files import case_name, find_scans, read_volume, write_label_map, write_volume
 
 if TYPE_CHECKING:
     from rareunet.prediction import Prediction
     from rareunet.predictor import Predictor
     from rareunet.volume import Volume
-
-DESCRIPTION = """\
-Segments scans and writes DIR/<case>.nii.gz for each, on the scan's own grid.
-
-A folder stands for the scans in it (case_0000, case_0001 ... are the channels of one scan); a folder that
-holds one DICOM series is a scan itself. The model is loaded once. A scan that fails is named with its reason
-and the others go on."""
-
-EXIT_CODES = """\
-exit codes: 0 all scans done; 1 a scan failed; 2 wrong usage, nothing was done; 130 interrupted.
-Under torchrun each process takes its share of the scans and adds .rank<N> to the report's name."""
 
 
 @dataclass(frozen=True)
@@ -48,43 +37,6 @@ class Job:
     @property
     def outputs(self) -> list[Path]:
         return [self.output] if self.probabilities is None else [self.output, self.probabilities]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "scans", nargs="+", metavar="SCAN_OR_FOLDER", help=".nii.gz, .nii, .nrrd, .mha or a folder"
-    )
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the label maps")
-    parser.add_argument(
-        "--model", metavar="NAME_OR_PATH", help="a packaged model (see `models`) or a model's folder"
-    )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
-    parser.add_argument(
-        "--entry-depth",
-        type=_entry_depth,
-        metavar="auto|0..3",
-        help="auto (default) goes by the scan's spacing; 0 is the model's reference spacing, d 2^d times it",
-    )
-    parser.add_argument(
-        "--roi",
-        type=_region,
-        metavar='"R,A,S,size_R,size_A,size_S"',
-        help="segment only this box: its centre and size in mm, in RAS coordinates",
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="segment even a field of view far larger than the model knows"
-    )
-    parser.add_argument(
-        "--report",
-        type=_report,
-        metavar="FILE.json|.csv",
-        help="write what was done to each scan, and why not",
-    )
-    parser.add_argument(
-        "--probabilities",
-        action="store_true",
-        help="also write DIR/<case>_probabilities.nii.gz, one channel per class, background first",
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -191,11 +143,12 @@ def _segment(predictor: Predictor, job: Job, case: CaseReport, arguments: argpar
             arguments.roi,
             arguments.entry_depth,
             force=arguments.force,
+            memory_gb=arguments.memory,
             with_probabilities=arguments.probabilities,
         )
         _write(job, prediction, volume)
     except Exception as error:  # one scan's failure, whatever its kind, must not stop the others
-        known = isinstance(error, ValueError | OSError | ImportError)
+        known = isinstance(error, ValueError | OSError | ImportError | MemoryLadderError)
         case.status, case.reason = FAILED, str(error) if known else f"{type(error).__name__}: {error}"
         return f"failed: {case.reason}"
     case.fill(prediction)
@@ -223,26 +176,3 @@ def _tell(case: CaseReport, done: str) -> None:
     tqdm.write(f"{case.case}: {done}", file=sys.stdout if case.status == DONE else sys.stderr)
     for warning in case.warnings:
         tqdm.write(f"{case.case}: warning: {warning}", file=sys.stderr)
-
-
-def _entry_depth(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: choose auto or a whole number from 0.")
-    return int(text)
-
-
-def _region(text: str) -> RegionOfInterest:
-    try:
-        return RegionOfInterest.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _report(text: str) -> Path:
-    try:
-        check_report_path(Path(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return Path(text)

@@ -86,7 +86,12 @@ class Worker:
         voxels = np.load(self.folder / request.voxels_file, mmap_mode="r")
         volume = Volume(voxels, np.array(request.ijk_to_ras), "the scan", request.notes)
         prediction = predictor.predict(
-            volume, request.region, request.entry_depth, force=request.force, progress=report
+            volume,
+            request.region,
+            request.entry_depth,
+            force=request.force,
+            memory_gb=request.memory_gb,
+            progress=report,
         )
         np.save(self.folder / request.label_map_file, prediction.label_map)
         return Segmented(

@@ -6,9 +6,9 @@ import errno
 import re
 import traceback
 
+from rareunet.errors import MemoryLadderError, is_out_of_memory
 from rareunet.worker_protocol import PROTOCOL_VERSION, Failure, Hello
 
-OUT_OF_MEMORY = ("out of memory", "not enough memory", "alloc_cpu", "cannot allocate memory")
 GRAPHICS_CARD = re.compile(r"\b(cuda|cudnn|cublas|hip|mps)(?![a-z])", re.IGNORECASE)
 LESS_MEMORY = (
     "Close other programs, place a smaller region of interest, or choose another device under Advanced;"
@@ -29,8 +29,9 @@ def from_exception(job: int, error: BaseException) -> Failure:
 
 def _cause_and_next_step(error: BaseException, text: str) -> tuple[str, str]:
     first_line = text.splitlines()[0]
-    lower = text.lower()
-    if isinstance(error, MemoryError) or any(part in lower for part in OUT_OF_MEMORY):
+    if isinstance(error, MemoryLadderError):
+        return text, ""
+    if is_out_of_memory(error):
         return f"the memory is not enough for this scan ({first_line}).", LESS_MEMORY
     if isinstance(error, ImportError):
         package = error.name or "a package"
@@ -73,6 +74,17 @@ def not_started(job: int, program: str, reason: str) -> Failure:
         False,
         f"the segmentation process could not be started: {program} ({reason}).",
         "Press Apply again; if it happens again, install Slicer anew, or look whether a virus scanner blocks it.",
+    )
+
+
+def silent(job: int, seconds: float) -> Failure:
+    """The process runs, but neither says hello nor begins."""
+    return Failure(
+        job,
+        False,
+        f"the segmentation process did not answer within {seconds:.0f} s.",
+        "Press Apply again, which starts the process anew. If it happens again, look whether a virus scanner holds up"
+        " Slicer's Python, or install PyTorch anew in the module 'PyTorch'.",
     )
 
 

@@ -20,7 +20,7 @@ from rareunet.geometry import RegionOfInterest
 from rareunet.prediction import Prediction
 from rareunet.routing import Route
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -44,6 +44,7 @@ class Segment:
         center_ras, size_mm, region_axes: the region of interest; None for the whole scan.
         entry_depth: None chooses by spacing.
         force: segment even where the field of view is too large.
+        memory_gb: as predict() takes it.
     """
 
     job: int
@@ -58,6 +59,7 @@ class Segment:
     region_axes: Matrix | None
     entry_depth: int | None
     force: bool
+    memory_gb: float | None
 
     @property
     def region(self) -> RegionOfInterest | None:

@@ -22,7 +22,8 @@ from rareunet.geometry import Reorientation
 from rareunet.network import RAREUNet
 from rareunet.prediction import Prediction
 from rareunet.predictor import Predictor
-from rareunet.preprocessing import network_shape, normalise, resample
+from rareunet.preprocessing import network_shape, normalise
+from rareunet.resampling import resample
 from rareunet.routing import Route, route_for
 from rareunet.volume import Volume
 from rareunet_training.conditions import PAPER_SHAPE, crop_or_pad

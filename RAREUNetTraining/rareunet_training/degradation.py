@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from rareunet.preprocessing import apply_along_axis
+from rareunet.resampling import apply_along_axis
 
 
 def halve(image: np.ndarray, depth: int) -> np.ndarray:

@@ -3,17 +3,21 @@
     python Testing/benchmarks/bench_memory.py [--large]
 
 Each row is a process of its own. "least" is what the input and output of the largest layer take, in the type of the
-features; "rise" is what the walk adds to the process, "whole process" includes Python, PyTorch, weights and image.
+features; "rise" is what the walk adds to the process (glibc has given back before what it kept of a small first walk),
+"whole process" includes Python, PyTorch, weights and image.
 --large adds 4 x 128 x 256 x 256 with the preset "paper" (about 3.4 GB, minutes).
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import json
 import re
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -41,29 +45,35 @@ def memory(kind: str) -> float:
     return float(re.search(rf"^{kind}:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024 / 1e9
 
 
+def give_back() -> None:
+    """Has the C library give back what it keeps of freed memory; only glibc keeps and can give."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def measure(
-    preset: str, channels: int, shape: tuple, depths: tuple, dtype: str
+    architecture: Architecture, shape: tuple, depths: tuple, dtype: str
 ) -> tuple[float, float, float]:
-    """Seconds, rise and whole process in GB of a walk, in a process of its own."""
-    words = [preset, channels, *shape, *depths, dtype]
+    """Seconds, rise and whole process in GB of a walk, in a process of its own. Linux only."""
+    words = [json.dumps(asdict(architecture)), *shape, *depths, dtype]
     command = [sys.executable, __file__, "--one", *map(str, words)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     seconds, rise, whole = map(float, output.split())
     return seconds, rise, whole
 
 
-def walk_once(preset: str, channels: str, *numbers: str) -> None:
+def walk_once(architecture: str, *numbers: str) -> None:
     """What `measure` runs; prints what it returns."""
     *sizes, dtype = numbers
     z, y, x, *depths = map(int, sizes)
     torch.manual_seed(0)
-    network = RAREUNet(Architecture.preset(preset, int(channels), 4)).eval()
-    image, options = (
-        torch.rand(1, int(channels), z, y, x),
-        {"keep_features": False, "dtype": getattr(torch, dtype)},
-    )
+    network = RAREUNet(Architecture(**json.loads(architecture))).eval()
+    image = torch.rand(1, network.architecture.in_channels, z, y, x)
+    options = {"keep_features": False, "dtype": getattr(torch, dtype)}
     with torch.inference_mode():
         network.walk(image[..., :64, :64, :64], tuple(depths), **options)
+        give_back()
         before = memory("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
         start = time.perf_counter()
@@ -73,8 +83,8 @@ def walk_once(preset: str, channels: str, *numbers: str) -> None:
 
 def compare(preset: str, channels: int, shape: tuple, depths: tuple, dtype: str) -> bool:
     """Prints a row; whether the estimate is near enough."""
-    seconds, rise, whole = measure(preset, channels, shape, depths, dtype)
     architecture, size = Architecture.preset(preset, channels, 4), getattr(torch, dtype).itemsize
+    seconds, rise, whole = measure(architecture, shape, depths, dtype)
     estimate = walk_bytes(architecture, shape, depths, size, in_slabs=True) / 1e9
     z, y, x = shape
     least = 3 * architecture.width(min(depths)) * z * y * x * size / 1e9

@@ -13,6 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import bench_memory
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -79,22 +80,30 @@ def measure_speed(network: RAREUNet, shape: tuple[int, int, int], depth: int, ru
     return Speed(gflop_of(network.architecture, (z, y, x), depth), **medians, product=product)
 
 
+def peak_mb(architecture: Architecture, shape: tuple[int, int, int], depth: int, dtype: str) -> str:
+    """What the network adds to a process at its peak, measured where the system tells it. `shape` is depth 0's."""
+    size, depths = tuple(n // 2**depth for n in shape), (depth, depth, depth)
+    if not sys.platform.startswith("linux"):
+        bytes_per_value = getattr(torch, dtype).itemsize
+        return f"about {walk_bytes(architecture, size, depths, bytes_per_value, in_slabs=True) / 1e6:.0f} MB"
+    return f"{bench_memory.measure(architecture, size, depths, dtype)[1] * 1000:.0f} MB"
+
+
 def print_depths(title: str, network: RAREUNet, shape: tuple[int, int, int], runs: int) -> list[Speed]:
-    """Prints the network alone at each entry depth: "plain" are PyTorch's layers as in training, in float32; GB are
-    the estimates that bench_memory.py holds against measured peaks."""
+    """Prints the network alone at each entry depth: "plain" are PyTorch's layers as in training, in float32; MB are
+    the peaks of memory."""
     channels = network.architecture.in_channels
     print(
         f"\n{title}: network alone, {channels} x {' x '.join(map(str, shape))} (C x Z x Y x X) and its halvings"
     )
     speeds = [measure_speed(network, shape, depth, runs) for depth in range(4)]
     for depth, speed in enumerate(speeds):
-        size = [n // 2**depth for n in shape]
-        peak = [walk_bytes(network.architecture, size, (depth,) * 3, n, in_slabs=True) / 1e9 for n in (4, 2)]
+        peaks = [peak_mb(network.architecture, shape, depth, dtype) for dtype in ("float32", "bfloat16")]
         print(
             f"  entry depth {depth}: {speed.gflop:6.1f} GFLOP; plain {speed.plain * 1000:7.1f} ms;"
-            f" float32 {speed.slabs * 1000:7.1f} ms, {peak[0]:.2f} GB, {speed.gflop / speed.slabs:4.0f} of"
+            f" float32 {speed.slabs * 1000:7.1f} ms, {peaks[0]}, {speed.gflop / speed.slabs:4.0f} of"
             f" {speed.product:.0f} GFLOP/s ({speed.share:.0%}); bfloat16 {speed.bfloat16 * 1000:7.1f} ms,"
-            f" {peak[1]:.2f} GB; {speeds[0].slabs / speed.slabs:4.1f} x faster than depth 0",
+            f" {peaks[1]}; {speeds[0].slabs / speed.slabs:4.1f} x faster than depth 0",
             flush=True,
         )
     return speeds

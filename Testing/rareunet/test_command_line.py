@@ -84,6 +84,21 @@ def test_as_a_program(scans, tmp_path, tiny_bundle):
     assert python("-m", "rareunet").returncode == 2
 
 
+def test_memory_is_limited(segment, scans, make_scan, capsys):
+    write_volume(scans / "large.nii.gz", make_scan((48, 48, 48)))
+    assert segment(scans / "large.nii.gz", "--memory", "0.000001") == 1
+    assert "allow more memory" in capsys.readouterr().err
+    assert segment(scans / "large.nii.gz", "--memory", "4") == 0
+
+
+@pytest.mark.parametrize("memory", ["0", "-1", "nan", "inf", "much"])
+def test_memory_must_be_a_number_above_0(segment, scans, memory, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        segment(scans, f"--memory={memory}")
+    assert exit_info.value.code == 2
+    assert "give GB above 0" in capsys.readouterr().err
+
+
 def test_label_maps_lie_on_the_grids_of_their_scans(segment, scans, tmp_path):
     assert segment(scans) == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.nii.gz"]

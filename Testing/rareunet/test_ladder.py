@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ import torch
 from rareunet import ladder as module
 from rareunet import memory
 from rareunet.architecture import Architecture
-from rareunet.ladder import Ladder, Rung, is_out_of_memory, run_on_ladder
+from rareunet.errors import MemoryLadderError, is_out_of_memory
+from rareunet.ladder import Ladder, Rung, run_on_ladder
 from rareunet.predictor import Predictor
 from rareunet.routing import route_for
 
@@ -89,6 +91,21 @@ def test_cpu_goes_from_one_piece_to_ever_smaller_tiles(bundle, native):
     assert all(a.bytes > b.bytes for a, b in itertools.pairwise(r for r in rungs if r.tiles > 1))
 
 
+def test_tiles_on_the_cpu_need_the_logits_of_the_whole_scan_too(bundle):
+    rungs = ladder_for(bundle).rungs
+    architecture = Architecture(**bundle.architecture)
+    for rung in (rungs[0], rungs[-1]):
+        walk = memory.walk_bytes(architecture, rung.tile, (0, 0, 0), rung.dtype.itemsize, in_slabs=True)
+        whole = 4 * 3 * np.prod(SHAPE) if rung.tiles > 1 else 0
+        assert rung.bytes == walk + whole
+
+
+def test_pieces_on_a_gpu_need_the_image_there_and_half_the_features(bundle):
+    rung = ladder_for(bundle, CUDA).rungs[0]
+    walk = memory.walk_bytes(Architecture(**bundle.architecture), SHAPE, (0, 0, 0), 2, in_slabs=False)
+    assert rung.bytes == walk + 4 * np.prod(SHAPE)
+
+
 def test_tiles_below_the_training_crops_come_last_and_say_so(bundle, native):
     small = [min(rung.tile) < 48 for rung in ladder_for(bundle).rungs]
     assert small == sorted(small)
@@ -129,6 +146,9 @@ def test_little_memory_means_tiles_and_a_note(bundle, image, caplog):
     assert np.isfinite(result.logits).all()
     (note,) = result.notes
     assert "overlapping tiles of" in note
+    assert (
+        f": {ladder.rungs[0].describe()} it needs about" in note
+    )  # not what the rung above would have needed
     assert "Tiles can change the result" in note
     assert note in caplog.messages
     assert done == [n / wanted.tiles for n in range(1, wanted.tiles + 1)]
@@ -141,15 +161,37 @@ def test_small_tiles_are_warned_of(bundle, image):
 
 
 def test_no_memory_at_all_says_what_to_do(bundle, image):
-    with pytest.raises(MemoryError, match=r"needs about .* GB and may use 0.0 GB.*Close other programs"):
+    with pytest.raises(MemoryLadderError, match=r"needs about .* GB and may use 0.0 GB.*allow more memory"):
         run(bundle, image, ladder_for(bundle), 0)
 
 
-def test_running_out_on_cuda_leads_to_tiles_there(bundle, image, failing_cuda):
+def test_steps_say_what_to_do(bundle, image, monkeypatch):
+    ladder = ladder_for(bundle)
+    wanted = next(rung for rung in ladder.rungs if rung.tiles > 1)
+    (note,) = run(bundle, image, ladder, wanted.bytes).notes
+    assert note.endswith("To avoid this, allow more memory or place a smaller region of interest.")
+    monkeypatch.setattr(module, "free_bytes", lambda device: wanted.bytes / 0.8)
+    (note,) = run(bundle, image, ladder).notes
+    assert note.endswith("To avoid this, close other programs or place a smaller region of interest.")
+
+
+def test_a_fifth_of_what_is_free_is_left_to_others(bundle, image, monkeypatch):
+    ladder = ladder_for(bundle)
+    for spare, same in ((1.01, True), (0.99, False)):
+        monkeypatch.setattr(
+            module, "free_bytes", lambda device, spare=spare: spare * ladder.rungs[0].bytes / 0.8
+        )
+        assert (run(bundle, image, ladder).rung == ladder.rungs[0]) == same
+
+
+def test_running_out_on_cuda_leads_to_tiles_there(bundle, image, failing_cuda, monkeypatch):
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
     seen = failing_cuda(1)
     result = run(bundle, image, ladder_for(bundle, CUDA))
     assert seen == list(ladder_for(bundle, CUDA).rungs[:2])
     assert result.rung.device == CUDA
+    assert emptied == [True]  # else what the whole piece left would lie beside the tiles
     assert "in one piece on cuda (float16) the memory ran out" in result.notes[0]
 
 
@@ -162,6 +204,27 @@ def test_running_out_on_cuda_for_good_leads_to_the_cpu(bundle, image, failing_cu
     assert len(result.notes) == sum(rung.device == CUDA for rung in ladder.rungs)
     expected = run(bundle, image, ladder_for(bundle)).logits
     np.testing.assert_array_equal(result.logits, expected)
+
+
+class Elsewhere:
+    """Takes the place of a network on a GPU; computes only where the CPU is."""
+
+    device = CUDA
+
+    def to(self, device):
+        self.device = device
+        return self
+
+    def walk(self, tile, depths, keep_features, dtype):
+        assert self.device == CPU
+        return SimpleNamespace(logits=torch.zeros(1, 3, *tile.shape[2:], dtype=dtype))
+
+
+def test_a_copy_of_the_network_goes_to_the_cpu(bundle):
+    ladder, network = ladder_for(bundle, CUDA), Elsewhere()
+    rung = next(rung for rung in ladder.rungs if rung.device == CPU)
+    module._run(network, torch.zeros(1, *SHAPE), ladder, rung, lambda done: None)
+    assert network.device == CUDA  # where the next scan finds it
 
 
 def test_too_little_on_cuda_leads_to_the_cpu_at_once(bundle, image, failing_cuda, monkeypatch):
@@ -200,8 +263,48 @@ def test_real_refusals_of_pytorch_are_recognised():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert is_out_of_memory(RuntimeError("CUDA error: out of memory"))
+    assert is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
+    assert is_out_of_memory(RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"))
     assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 18.00 GB)"))
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
+
+
+class HalfPrecision:
+    """Takes the place of a network on a GPU; in half precision its answer for large values is beyond float16."""
+
+    def __init__(self):
+        self.half = []
+
+    def walk(self, tile, depths, keep_features):
+        assert not keep_features
+        assert torch.is_inference_mode_enabled()
+        self.half.append(torch.is_autocast_enabled("cpu"))
+        factor = 1e6 if tile.max() > 1 else 1.0
+        logits = factor * tile
+        return SimpleNamespace(logits=logits.half() if self.half[-1] else logits)
+
+
+@pytest.mark.parametrize(
+    ("largest", "dtype", "half"),
+    [(1, torch.float16, [True]), (2, torch.float16, [True, False]), (2, torch.float32, [False])],
+)
+def test_half_precision_on_a_gpu_and_the_way_back(monkeypatch, largest, dtype, half):
+    """The GPU is the CPU here, and the CPU another device, so that the way of a GPU is gone."""
+    monkeypatch.setattr(module, "CPU", torch.device("meta"))
+    network, image = HalfPrecision(), torch.full((1, 16, 16, 16), float(largest))
+    rung = Rung(CPU, dtype, (16, 16, 16), 1, small=False, bytes=0)
+    logits = module._run(network, image, Ladder((rung,), (0, 0, 0), (16, 16, 16)), rung, lambda done: None)
+    assert network.half == half
+    assert logits.dtype == torch.float32
+    assert torch.isfinite(logits).all()
+
+
+def test_memory_must_be_more_than_none(bundle, make_scan):
+    for memory_gb in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="allow more than 0"):
+            Predictor(bundle, "cpu").predict(make_scan(), memory_gb=memory_gb)
 
 
 def test_prediction_in_tiles_is_told_and_its_progress_is_by_tile(bundle, make_scan):
@@ -209,8 +312,8 @@ def test_prediction_in_tiles_is_told_and_its_progress_is_by_tile(bundle, make_sc
     whole = Predictor(bundle, "cpu").predict(scan)
     lowest = ladder_for(bundle).rungs[-1]
     steps = []
-    tiled = Predictor(bundle, "cpu", memory_gb=lowest.bytes / 1e9).predict(
-        scan, progress=lambda name, fraction: steps.append((name, fraction))
+    tiled = Predictor(bundle, "cpu").predict(
+        scan, memory_gb=lowest.bytes / 1e9, progress=lambda name, fraction: steps.append((name, fraction))
     )
     assert tiled.label_map.shape == whole.label_map.shape
     assert any("overlapping tiles" in warning for warning in tiled.warnings)

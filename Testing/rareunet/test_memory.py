@@ -155,7 +155,10 @@ def test_system_that_says_nothing_has_no_known_limit(platform, monkeypatch, tmp_
 
 
 def test_free_memory_of_a_gpu_includes_what_pytorch_keeps_unused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 9000))
+    """A device without its number is the current one; before PyTorch 2.5 mem_get_info asks for the number."""
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000 * device.index, 9000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 500)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
     assert free_bytes(torch.device("cuda")) == 1300
+    assert free_bytes(torch.device("cuda:3")) == 3300

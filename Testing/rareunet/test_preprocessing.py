@@ -14,13 +14,11 @@ from rareunet.preprocessing import (
     content_box,
     normalise,
     padding_for,
-    resample,
-    resampling_matrix,
-    restore,
     to_input_grid,
     to_input_part,
     to_network_grid,
 )
+from rareunet.resampling import resample, resampling_matrix, restore
 from rareunet.routing import route_for
 from rareunet.volume import Volume
 

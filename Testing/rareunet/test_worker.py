@@ -128,6 +128,7 @@ def request_one(tmp_path):
     return Segment(
         job=1, voxels_file="scan.npy", label_map_file="labels.npy", ijk_to_ras=MATRIX, notes=("a note",),
         model=model, device="cpu", center_ras=None, size_mm=None, region_axes=None, entry_depth=None, force=True,
+        memory_gb=None,
     )  # fmt: skip
 
 
@@ -174,6 +175,14 @@ def test_refusals_leave_the_worker_as_good_as_before(pipes, request_one):
     assert "takes the message Segment" in failure.cause
     pipes.send(request_one)
     assert isinstance(pipes.receive_answer()[0], Segmented)
+
+
+def test_the_memory_is_the_requests(pipes, request_one):
+    pipes.send(replace(request_one, memory_gb=1e-6))
+    failure, _ = pipes.receive_answer()
+    assert isinstance(failure, Failure)
+    assert "allow more memory" in failure.cause
+    assert "MemoryLadderError" in failure.details
 
 
 def test_a_missing_file_is_an_unexpected_failure_with_its_traceback(pipes, request_one):

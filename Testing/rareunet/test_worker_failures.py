@@ -5,8 +5,8 @@ import errno
 import pytest
 import torch
 
-from rareunet.errors import FieldOfViewError
-from rareunet.worker_failures import ended, from_exception, not_started, wrong_version
+from rareunet.errors import FieldOfViewError, MemoryLadderError
+from rareunet.worker_failures import ended, from_exception, not_started, silent, wrong_version
 from rareunet.worker_protocol import Hello
 
 
@@ -39,6 +39,12 @@ def test_too_little_memory(error):
     assert not failure.refused
     assert "memory is not enough" in failure.cause
     assert "smaller region of interest" in failure.next_step
+
+
+def test_the_ladders_own_words_are_told_as_they_are():
+    failure = raised(MemoryLadderError("the memory is not enough: allow more."))
+    assert (failure.cause, failure.next_step) == ("the memory is not enough: allow more.", "")
+    assert not failure.refused
 
 
 def test_real_allocation_failure_of_torch():
@@ -76,6 +82,13 @@ def test_a_process_that_ended():
 
 def test_a_process_that_never_was():
     assert "/no/python (execve failed)" in not_started(1, "/no/python", "execve failed").cause
+
+
+def test_a_process_that_says_nothing():
+    failure = silent(3, 180.0)
+    assert failure.cause == "the segmentation process did not answer within 180 s."
+    assert "Press Apply again" in failure.next_step
+    assert not failure.refused
 
 
 def test_an_extension_that_was_updated_meanwhile():
