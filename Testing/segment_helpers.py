@@ -120,12 +120,23 @@ class FakePredictor:
         self.calls = []
 
     def predict(
-        self, volume, region=None, entry_depth=None, *, force=False, progress=lambda step, fraction: None
+        self,
+        volume,
+        region=None,
+        entry_depth=None,
+        *,
+        force=False,
+        memory_gb=None,
+        progress=lambda step, fraction: None,
     ):
         from rareunet.geometry import box_of_region, whole_box
         from rareunet.routing import route_for
 
-        self.calls.append(SimpleNamespace(volume=volume, region=region, entry_depth=entry_depth, force=force))
+        self.calls.append(
+            SimpleNamespace(
+                volume=volume, region=region, entry_depth=entry_depth, force=force, memory_gb=memory_gb
+            )
+        )
         progress("network", 0.5)
         if self.error:
             raise self.error

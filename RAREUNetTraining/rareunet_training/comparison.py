@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rareunet_training.conditions import groups
 from rareunet_training.metrics import METRICS
 from rareunet_training.score_files import ScoreSet
-from rareunet_training.scores import Score, mean_of
+from rareunet_training.scores import Score, mean_of, median_of
 
 RESAMPLES = 5000  # of the bootstrap
 TIE = 1e-6  # less is rounding
@@ -17,24 +18,27 @@ TIE = 1e-6  # less is rounding
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How `other` differs from `base` on the cases that both were scored on, under one condition.
+    """How `other` differs from `base` on the cases that both were scored on, under one condition or several.
 
     Attributes:
         condition, base, other: names.
+        conditions: how many; above 1 a case counts with its mean over those it was scored under.
         cases: how many were paired.
         base_mean, other_mean: means over these.
         difference: mean of other minus base.
         standard_error: of that mean; NaN for a single case.
         interval: 95 % of the bootstrapped means of the differences; NaN for a single case.
         p_value: Wilcoxon signed-rank test, two-sided; 1 where nothing differs.
-        p_holm: the same after Holm's correction over the conditions of this pair.
+        p_holm: the same after Holm's correction over the conditions of this pair, or over its means of several.
         wins, losses: cases in which other was better, and worse.
-        base_seconds, other_seconds: mean seconds of a prediction; NaN where not measured.
+        base_seconds, other_seconds: median seconds of a prediction; NaN where not measured.
+        seconds_ratio: other_seconds / base_seconds.
     """
 
     condition: str
     base: str
     other: str
+    conditions: int
     cases: int
     base_mean: float
     other_mean: float
@@ -47,12 +51,26 @@ class PairedDifference:
     losses: int
     base_seconds: float
     other_seconds: float
+    seconds_ratio: float
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A case's measure and seconds in both evaluations."""
+
+    base: float
+    other: float
+    base_seconds: float
+    other_seconds: float
+
+
+Pairs = Mapping[str, _Pair]  # by case
 
 
 def compare(
     base: ScoreSet, other: ScoreSet, metric: str = "dice", frame: str = "scan"
 ) -> list[PairedDifference]:
-    """Compares every condition that both have, with Holm's correction over the conditions.
+    """Compares every condition that both have, then the means over each of conditions.groups with several of these.
 
     Args:
         base, other: evaluations of the same cases.
@@ -69,15 +87,17 @@ def compare(
             " models of the same structures."
         )
     conditions = dict.fromkeys(score.condition for score in base.scores)
-    found = (_compare_condition(base, other, condition, metric, frame) for condition in conditions)
-    differences = [difference for difference in found if difference is not None]
-    if not differences:
+    found = {condition: _pairs(base, other, condition, metric, frame) for condition in conditions}
+    found = {condition: pairs for condition, pairs in found.items() if pairs}
+    if not found:
         raise ValueError(
             f"{base.name} and {other.name} have no {METRICS[metric].title} of the same case and condition in common:"
             " evaluate them on the same scans with the same protocol."
         )
-    corrected = holm([difference.p_value for difference in differences])
-    return [replace(d, p_holm=p) for d, p in zip(differences, corrected, strict=True)]
+    names, higher = (base.name, other.name), METRICS[metric].higher_is_better
+    single = [_difference(condition, names, [pairs], higher) for condition, pairs in found.items()]
+    means = [_difference(title, names, pairs, higher) for title, pairs in _grouped(found).items()]
+    return [*_corrected(single), *_corrected(means)]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -90,30 +110,54 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def _compare_condition(
-    base: ScoreSet, other: ScoreSet, condition: str, metric: str, frame: str
-) -> PairedDifference | None:
+def _pairs(base: ScoreSet, other: ScoreSet, condition: str, metric: str, frame: str) -> Pairs:
+    """The cases with a finite value in both."""
     ours, theirs = _by_case(base, condition), _by_case(other, condition)
-    pairs = [
-        (mean_of(ours[case].values(metric, frame)), mean_of(theirs[case].values(metric, frame)), case)
+    pairs = {
+        case: _Pair(
+            mean_of(ours[case].values(metric, frame)), mean_of(theirs[case].values(metric, frame)),
+            ours[case].seconds, theirs[case].seconds,
+        )
         for case in ours
         if case in theirs
-    ]
-    pairs = [pair for pair in pairs if np.isfinite(pair[0]) and np.isfinite(pair[1])]
-    if not pairs:
-        return None
-    a, b = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
+    }  # fmt: skip
+    return {case: pair for case, pair in pairs.items() if np.isfinite([pair.base, pair.other]).all()}
+
+
+def _grouped(found: Mapping[str, Pairs]) -> dict[str, list[Pairs]]:
+    """What is averaged over, by its title; a group of no more than another one's conditions stands once."""
+    members = {title: [name for name in names if name in found] for title, names in groups().items()}
+    kept: dict[str, list[str]] = {}
+    for title, names in members.items():
+        if len(names) > 1 and names not in kept.values():
+            kept[f"mean of {title}"] = names
+    return {title: [found[name] for name in names] for title, names in kept.items()}
+
+
+def _difference(
+    condition: str, names: tuple[str, str], found: Sequence[Pairs], higher_is_better: bool
+) -> PairedDifference:
+    """Of each case's mean over the conditions in `found`."""
+    cases = list(dict.fromkeys(case for pairs in found for case in pairs))
+    by_case = [[pairs[case] for pairs in found if case in pairs] for case in cases]
+    a = np.array([mean_of([pair.base for pair in pairs]) for pairs in by_case])
+    b = np.array([mean_of([pair.other for pair in pairs]) for pairs in by_case])
     differences = b - a
-    gains = differences if METRICS[metric].higher_is_better else np.abs(a) - np.abs(b)
-    cases = [pair[2] for pair in pairs]
-    several = len(pairs) > 1
+    gains = differences if higher_is_better else np.abs(a) - np.abs(b)
+    error = float(differences.std(ddof=1) / np.sqrt(len(cases))) if len(cases) > 1 else float("nan")
     p_value = _wilcoxon(differences)
+    ours = median_of([mean_of([pair.base_seconds for pair in pairs]) for pairs in by_case])
+    theirs = median_of([mean_of([pair.other_seconds for pair in pairs]) for pairs in by_case])
     return PairedDifference(
-        condition, base.name, other.name, len(pairs), float(a.mean()), float(b.mean()), float(differences.mean()),
-        float(differences.std(ddof=1) / np.sqrt(len(pairs))) if several else float("nan"),
-        _bootstrap(differences), p_value, p_value, int((gains > TIE).sum()), int((gains < -TIE).sum()),
-        mean_of([ours[case].seconds for case in cases]), mean_of([theirs[case].seconds for case in cases]),
+        condition, *names, len(found), len(cases), float(a.mean()), float(b.mean()), float(differences.mean()),
+        error, _bootstrap(differences), p_value, p_value, int((gains > TIE).sum()), int((gains < -TIE).sum()),
+        ours, theirs, theirs / ours if ours else float("nan"),
     )  # fmt: skip
+
+
+def _corrected(differences: Sequence[PairedDifference]) -> list[PairedDifference]:
+    corrected = holm([difference.p_value for difference in differences])
+    return [replace(d, p_holm=p) for d, p in zip(differences, corrected, strict=True)]
 
 
 def _wilcoxon(differences: np.ndarray) -> float:

@@ -17,6 +17,8 @@ from rareunet_training.samples import Sample
 
 PAPER_SHAPE = (32, 64, 32)  # (Z, Y, X) of the published hippocampus experiments
 SCALES = ("1", "1/2", "1/4", "1/8")
+ISOTROPIC_MM = (1.3, 1.5, 2, 3, 4)
+THICK_MM = (2, 3, 4, 6)
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,10 @@ def paper_scale(depth: int, protocol: str = "aligned", shape: Sequence[int] = PA
 
 def clinical_conditions() -> list[Condition]:
     """What clinics see: the scan's own field of view at isotropic spacings and in thick slices."""
-    isotropic = [coarser(f"isotropic {mm} mm", [mm] * 3) for mm in (1.5, 2, 3, 4)]
+    isotropic = [coarser(f"isotropic {mm} mm", [mm] * 3) for mm in ISOTROPIC_MM]
     thick = [
         coarser(f"thick {mm} mm along {axis}", [mm if a == axis else 1 for a in "SAR"])
-        for mm in (2, 4, 6)
+        for mm in THICK_MM
         for axis in "SAR"
     ]
     others = [coarser("2 x 2 x 5 mm", [5, 2, 2]), coarser("2 mm slices every 4 mm", [4, 1, 1], thickness=0.5)]
@@ -105,9 +107,9 @@ def standard_conditions(shape: Sequence[int] = PAPER_SHAPE) -> list[Condition]:
     return [*clinical_conditions(), *paper_conditions("aligned", shape)]
 
 
-def quick_conditions(protocol: str = "aligned") -> list[Condition]:
-    """Few enough to score between epochs."""
-    scales = paper_conditions(protocol)
+def quick_conditions(protocol: str = "aligned", shape: Sequence[int] = PAPER_SHAPE) -> list[Condition]:
+    """Few enough to score between epochs and to show beside each other."""
+    scales = paper_conditions(protocol, shape)
     return scales if protocol == "published" else [*scales, coarser("thick 4 mm along S", [4, 1, 1])]
 
 
@@ -123,11 +125,26 @@ def conditions_of(protocol: str, shape: Sequence[int] = PAPER_SHAPE) -> list[Con
 def series() -> dict[str, list[str]]:
     """Names of conditions that differ in one spacing alone, by what they show; the paper's scales are their own."""
     thick = {
-        f"Thick slices along {axis}": [f"thick {mm} mm along {axis}" for mm in (2, 4, 6)] for axis in "SAR"
+        f"Thick slices along {axis}": [f"thick {mm} mm along {axis}" for mm in THICK_MM] for axis in "SAR"
     }
-    rows = {"Isotropic": [f"isotropic {mm} mm" for mm in (1.5, 2, 3, 4)], **thick}
+    rows = {"Isotropic": [f"isotropic {mm} mm" for mm in ISOTROPIC_MM], **thick}
     scales = {f"Paper's scales ({p})": [f"scale {s} ({p})" for s in SCALES] for p in ("aligned", "published")}
     return {title: ["native", *names] for title, names in rows.items()} | scales
+
+
+def groups() -> dict[str, list[str]]:
+    """Names of conditions whose mean says something; all leaves out the paper's displaced labels."""
+    isotropic = [f"isotropic {mm} mm" for mm in ISOTROPIC_MM]
+    scales, published = ([c.name for c in paper_conditions(p)] for p in ("aligned", "published"))
+    clinical = [c.name for c in clinical_conditions()]
+    thick = [name for name in clinical if name not in (native().name, *isotropic)]
+    return {
+        "isotropic": isotropic,
+        "thick slices": thick,
+        "scales (aligned)": scales,
+        "scales (published)": published,
+        "all": [*clinical, *scales],
+    }
 
 
 def native_volume(sample: Sample) -> Volume:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rareunet.bundle import Bundle
-from rareunet.preprocessing import IntensityRule
 from rareunet_training.cases import Case, find_cases, split_cases
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.model import case_hash
-from rareunet_training.samples import Sample, load_sample
 
 
 @dataclass(frozen=True)
@@ -27,16 +25,6 @@ class LabelledCases:
     cases: tuple[Case, ...]
     source: str
     fold: int | None = None
-
-    def samples(self, values: Sequence[int], rule: IntensityRule) -> Iterator[tuple[Case, Sample]]:
-        """Each case with its sample, one in memory at a time.
-
-        Args:
-            values: the label set.
-            rule: intensity rule.
-        """
-        for case in self.cases:
-            yield case, load_sample(case, values, rule)
 
 
 def held_out_cases(config: TrainingConfig) -> LabelledCases:

@@ -25,7 +25,8 @@ class ScoreSet:
 
     Attributes:
         name: what tables call the model.
-        model: its name, version, SHA-256 of the weights and how scans were presented to it; empty for another tool.
+        model: its name, version, SHA-256 and number ("parameters") of the weights, and how scans were presented to it;
+            empty for another tool.
         protocol: which conditions.
         data: where the cases come from, for a person.
         labels: names of the structures.
@@ -34,7 +35,7 @@ class ScoreSet:
     """
 
     name: str
-    model: dict[str, str]
+    model: Mapping[str, str | int]
     protocol: str
     data: str
     labels: tuple[str, ...]

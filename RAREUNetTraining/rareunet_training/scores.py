@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rareunet_training.conditions import SCALES
 from rareunet_training.metrics import METRICS, Agreement
 
 FRAMES = {"scan": "on the grid of the scan", "world": "on the original grid"}
@@ -59,7 +58,8 @@ class Summary:
     by_label: tuple[float, ...]
 
     def text(self, decimals: int = 3) -> str:
-        return f"{self.mean:.{decimals}f} +- {self.sd:.{decimals}f}" if self.cases else "-"
+        spread = f" +- {self.sd:.{decimals}f}" if np.isfinite(self.sd) else ""
+        return f"{self.mean:.{decimals}f}{spread}" if self.cases else "-"
 
 
 def summarise(scores: Sequence[Score], metric: str = "dice", frame: str = "scan") -> Summary:
@@ -75,6 +75,12 @@ def mean_of(values: Sequence[float]) -> float:
     """Mean of the finite values; NaN without any."""
     finite = [v for v in values if np.isfinite(v)]
     return float(np.mean(finite)) if finite else float("nan")
+
+
+def median_of(values: Sequence[float]) -> float:
+    """Median of the finite values; NaN without any. A busy moment of the machine hardly changes that of seconds."""
+    finite = [v for v in values if np.isfinite(v)]
+    return float(np.median(finite)) if finite else float("nan")
 
 
 def by_condition(scores: Sequence[Score]) -> dict[str, list[Score]]:
@@ -137,7 +143,7 @@ def resolution_card(scores: Sequence[Score], label_names: Sequence[str]) -> list
 
 
 def table(scores: Sequence[Score], label_names: Sequence[str]) -> str:
-    """A line per condition: mean +- standard deviation over cases, and what else was measured."""
+    """A line per condition: mean +- standard deviation over cases, what else was measured, median seconds."""
     measured = any(score.in_world for score in scores)
     extra = [
         ("dice", "world Dice"),
@@ -154,7 +160,7 @@ def table(scores: Sequence[Score], label_names: Sequence[str]) -> str:
         if measured:
             for metric, _ in extra:
                 line += f" {_fixed(summarise(rows, metric, 'world').mean, METRICS[metric].decimals):>12}"
-            line += f" {_fixed(mean_of([row.seconds for row in rows]), 3):>8}"
+            line += f" {_fixed(median_of([row.seconds for row in rows]), 3):>8}"
         lines.append(line)
     return "\n".join(lines)
 
@@ -173,34 +179,6 @@ def not_found(scores: Sequence[Score], label_names: Sequence[str]) -> list[str]:
                     f"{condition}: {name} was found in {false} of {len(found)} cases that don't have it."
                 )
     return sentences
-
-
-def paper_rows(models: Mapping[str, Sequence[Score]], protocol: str) -> dict[str, list[Summary]]:
-    """The paper's table: for each model the scales 1, 1/2, 1/4, 1/8 and overall (each case's mean over the scales)."""
-    rows = {}
-    for model, scores in models.items():
-        scales = [[s for s in scores if s.condition == f"scale {scale} ({protocol})"] for scale in SCALES]
-        if not all(scales):
-            continue
-        means = [{s.case: s.mean_dice for s in scale} for scale in scales]
-        overall = [mean_of([scale.get(case, np.nan) for scale in means]) for case in means[0]]
-        spread = float(np.std(overall, ddof=1)) if len(overall) > 1 else 0.0
-        rows[model] = [*map(summarise, scales), Summary(len(overall), mean_of(overall), spread, ())]
-    return rows
-
-
-def paper_table(models: Mapping[str, Sequence[Score]], protocol: str) -> str:
-    """`paper_rows` as text; empty if no model was scored at all four scales."""
-    rows = paper_rows(models, protocol)
-    if not rows:
-        return ""
-    width = max(map(len, (*rows, "model")))
-    lines = [
-        f"Dice, {protocol} protocol",
-        f"{'model':<{width}}" + "".join(f"  {s:<14}" for s in (*SCALES, "overall")),
-    ]
-    lines += [f"{name:<{width}}" + "".join(f"  {s.text():<14}" for s in row) for name, row in rows.items()]
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def write_csv(scores: Sequence[Score], label_names: Sequence[str], path: Path) -> None:

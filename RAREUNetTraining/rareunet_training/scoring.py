@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from rareunet.architecture import Architecture
 from rareunet.bundle import Bundle
+from rareunet.network import RAREUNet
 from rareunet.predictor import Predictor
 from rareunet.preprocessing import IntensityRule
 from rareunet.volume import Volume
@@ -18,7 +21,7 @@ from rareunet_training.conditions import PAPER_SHAPE, Condition, conditions_of
 from rareunet_training.evaluation import Metrics, evaluate
 from rareunet_training.labelled_cases import LabelledCases
 from rareunet_training.predictions import evaluate_predictions, place, write_prediction
-from rareunet_training.samples import Sample
+from rareunet_training.samples import Sample, load_sample
 from rareunet_training.score_files import ScoreSet, reference_hash
 from rareunet_training.scores import Score
 
@@ -44,17 +47,48 @@ class Plan:
     def conditions(self) -> list[Condition]:
         return conditions_of(self.protocol, self.shape)
 
-    def run(
-        self, values: Sequence[int], rule: IntensityRule, score_case: Callable[[Case, Sample], list[Score]]
-    ) -> tuple[dict[str, str], tuple[Score, ...]]:
-        """Scores each case; returns hashes of the references by case, and the scores."""
-        references: dict[str, str] = {}
-        scores: list[Score] = []
-        for case, sample in self.labelled.samples(values, rule):
-            references[case.name] = reference_hash(sample)
-            scores += score_case(case, sample)
-            self.on_case()
-        return references, tuple(scores)
+
+@dataclass(frozen=True)
+class Contestant:
+    """What is scored.
+
+    Attributes:
+        name: what tables call it.
+        model: see score_files.ScoreSet.
+        labels: names of the structures by value.
+        rule: intensity rule of the scans that it gets.
+        score_case: scores one case under the plan's conditions.
+    """
+
+    name: str
+    model: Mapping[str, str | int]
+    labels: Mapping[int, str]
+    rule: IntensityRule
+    score_case: Callable[[Case, Sample], list[Score]]
+
+
+def score_contestants(contestants: Sequence[Contestant], plan: Plan) -> list[ScoreSet]:
+    """Scores all on one case after the other, so that a busy hour of the machine slows all of them alike."""
+    references: list[dict[str, str]] = [{} for _ in contestants]
+    scores: list[list[Score]] = [[] for _ in contestants]
+    for case in plan.labelled.cases:
+        for contestant, hashes, found in zip(contestants, references, scores, strict=True):
+            sample = load_sample(case, list(contestant.labels), contestant.rule)
+            hashes[case.name] = reference_hash(sample)
+            found += contestant.score_case(case, sample)
+        plan.on_case()
+    return [
+        ScoreSet(
+            one.name,
+            one.model,
+            plan.protocol,
+            plan.labelled.source,
+            tuple(one.labels.values()),
+            hashes,
+            tuple(found),
+        )
+        for one, hashes, found in zip(contestants, references, scores, strict=True)
+    ]
 
 
 def usual_protocol(bundle: Bundle) -> str:
@@ -63,12 +97,27 @@ def usual_protocol(bundle: Bundle) -> str:
     return "published" if trained == "published" else "standard"
 
 
-def score_model(predictor: Predictor, plan: Plan, presented: str = "", save: Path | None = None) -> ScoreSet:
-    """Scores a model.
+def model_facts(bundle: Bundle, presented: str = "") -> dict[str, str | int]:
+    """What a score set says of its model, see score_files.ScoreSet; no hash of one that has not been saved.
+
+    Args:
+        presented: one of baselines.BASELINES, or '' for the model's own way.
+    """
+    with torch.device("meta"):  # counts without memory
+        network = RAREUNet(Architecture(**bundle.architecture))
+    facts: dict[str, str | int] = {"name": bundle.name, "version": bundle.version, "presented": presented}
+    facts["parameters"] = sum(weights.numel() for weights in network.parameters())
+    return facts if bundle.folder is None else {**facts, "sha256": bundle.sha256}
+
+
+def model_contestant(
+    predictor: Predictor, plan: Plan, presented: str = "", save: Path | None = None
+) -> Contestant:
+    """A model.
 
     Args:
         predictor: the model.
-        plan: on what.
+        plan: on what it will be scored.
         presented: one of baselines.BASELINES, or '' for the model's own way.
         save: folder for the label maps; None keeps none.
     """
@@ -86,18 +135,13 @@ def score_model(predictor: Predictor, plan: Plan, presented: str = "", save: Pat
 
         return evaluate(segmenter, [sample], conditions, plan.metrics, write)
 
-    values = [label.value for label in bundle.labels]
-    references, scores = plan.run(values, bundle.intensity, score_case)
-    model = {"name": bundle.name, "version": bundle.version, "presented": presented}
-    if bundle.folder is not None:
-        model["sha256"] = bundle.sha256
     name = f"{bundle.name}:{presented}" if presented else bundle.name
-    names = tuple(label.name for label in bundle.labels)
-    return ScoreSet(name, model, plan.protocol, plan.labelled.source, names, references, scores)
+    labels = {label.value: label.name for label in bundle.labels}
+    return Contestant(name, model_facts(bundle, presented), labels, bundle.intensity, score_case)
 
 
-def score_folder(folder: Path, plan: Plan, labels: dict[int, str]) -> ScoreSet:
-    """Scores a folder of predictions, of this or any other tool.
+def folder_contestant(folder: Path, plan: Plan, labels: Mapping[int, str]) -> Contestant:
+    """A folder of predictions, of this or any other tool.
 
     Args:
         labels: names of the structures by value.
@@ -107,8 +151,4 @@ def score_folder(folder: Path, plan: Plan, labels: dict[int, str]) -> ScoreSet:
     def score_case(case: Case, sample: Sample) -> list[Score]:
         return evaluate_predictions(folder, [place(sample, case)], conditions, values, plan.metrics)
 
-    references, scores = plan.run(values, IntensityRule(), score_case)
-    source = plan.labelled.source
-    return ScoreSet(
-        folder.resolve().name, {}, plan.protocol, source, tuple(labels.values()), references, scores
-    )
+    return Contestant(folder.resolve().name, {}, labels, IntensityRule(), score_case)

@@ -5,8 +5,9 @@ import json
 import math
 
 import pytest
-from evaluation_helpers import save_bundle, scored, write_blobs
+from evaluation_helpers import ARCHITECTURE, save_bundle, scored, write_blobs
 
+from rareunet.network import RAREUNet
 from rareunet.volume_files import read_volume, write_label_map
 from rareunet_training.__main__ import main
 from rareunet_training.commands.compare import METRIC_NAMES
@@ -83,8 +84,60 @@ def test_correction_is_over_the_conditions():
         return ScoreSet(**{**vars(parts[0]), "scores": parts[0].scores + parts[1].scores})
 
     found = compare(both("base", 0), both("other", 0.1))
-    assert [d.condition for d in found] == ["native", "isotropic 2 mm"]
-    assert [d.p_holm for d in found] == pytest.approx([4 / 64, 4 / 64])
+    assert [d.condition for d in found] == ["native", "isotropic 2 mm", "mean of all"]
+    assert [d.p_holm for d in found] == pytest.approx([4 / 64, 4 / 64, 2 / 64])
+
+
+def joined(*parts):
+    return ScoreSet(**{**vars(parts[0]), "scores": tuple(score for part in parts for score in part.scores)})
+
+
+def test_means_over_conditions_are_of_each_case_first():
+    """Three cases, differences 0.1, 0.2, 0.3 at 2 mm and 0.3, 0.2, none at 3 mm: their means are 0.2, 0.2, 0.3."""
+    cases, fine, coarse = CASES[:3], "isotropic 2 mm", "isotropic 3 mm"
+    base = joined(*(score_set("base", [0.5] * 3, c, cases=cases, seconds=0.2) for c in (fine, coarse)))
+    other = joined(
+        score_set("other", [0.6, 0.7, 0.8], fine, cases=cases, seconds=0.05),
+        score_set("other", [0.8, 0.7, math.nan], coarse, cases=cases, seconds=0.15),
+    )
+    mean = compare(base, other)[-1]
+    assert (mean.condition, mean.conditions, mean.cases) == ("mean of isotropic", 2, 3)
+    assert mean.difference == pytest.approx(0.7 / 3)
+    assert mean.standard_error == pytest.approx(0.1 / 3)  # deviations -1, -1, 2 thirtieths: sd 0.1 / sqrt(3)
+    assert mean.other_mean == pytest.approx((0.7 + 0.7 + 0.8) / 3)
+    assert (mean.base_seconds, mean.other_seconds) == pytest.approx((0.2, 0.1))  # of 0.1, 0.1 and 0.05
+
+
+def test_each_group_of_conditions_has_its_mean_and_all_leave_out_displaced_labels():
+    names = [
+        "native", "isotropic 2 mm", "isotropic 3 mm", "thick 2 mm along S", "2 x 2 x 5 mm", "scale 1 (aligned)",
+        "scale 1/2 (aligned)", "scale 1 (published)", "scale 1/2 (published)",
+    ]  # fmt: skip
+    found = compare(*(joined(*(score_set(name, [0.5] * 6, c) for c in names)) for name in ("base", "other")))
+    assert {d.condition: d.conditions for d in found if d.conditions > 1} == {
+        "mean of isotropic": 2,
+        "mean of thick slices": 2,
+        "mean of scales (aligned)": 2,
+        "mean of scales (published)": 2,
+        "mean of all": 7,
+    }
+
+
+def test_seconds_are_medians_and_their_ratio_is_that_of_the_medians():
+    base, other = (
+        joined(
+            *(score_set(name, [0.5], cases=case, seconds=s) for case, s in zip("abc", seconds, strict=True))
+        )
+        for name, seconds in (("base", (0.2, 0.4, 9.0)), ("other", (0.1, 0.1, 0.3)))
+    )
+    references = {case: case for case in "abc"}
+    (found,) = compare(*(ScoreSet(**{**vars(s), "references": references}) for s in (base, other)))
+    assert (found.base_seconds, found.other_seconds) == (0.4, 0.1)
+    assert found.seconds_ratio == pytest.approx(0.25)
+    untimed = ScoreSet(
+        **{**vars(score_set("folder", [0.5], cases="a", seconds=math.nan)), "references": references}
+    )
+    assert math.isnan(compare(ScoreSet(**{**vars(base), "references": references}), untimed)[0].seconds_ratio)
 
 
 def test_sets_that_can_not_be_paired_are_refused():
@@ -112,9 +165,10 @@ def test_earlier_scores_are_compared_without_scans(tmp_path, capsys):
         write_scores(score_set("model", values), path)
     assert command(*paths, "--output", tmp_path / "out") == 0
     line = next(row for row in capsys.readouterr().out.splitlines() if row.startswith("native"))
-    assert " ".join(line.split()) == "native 6 0.500 0.535 +0.035 +- 0.008 0.031 0.031 6/0"
+    assert " ".join(line.split()) == "native 6 0.500 0.535 +0.035 +- 0.008 0.031 0.031 6/0 0.100 0.100 1.00"
     (row,) = csv.DictReader((tmp_path / "out" / "comparison.csv").open())
     assert (row["base"], row["other"], row["wins"]) == ("model", "model (2)", "6")
+    assert (row["base_seconds"], row["seconds_ratio"], row["conditions"]) == ("0.1", "1.0", "1")
     (difference,) = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))[
         "differences"
     ]
@@ -145,7 +199,9 @@ def test_models_ways_and_folders_side_by_side(tmp_path, capsys):
     assert "Dice: nnunet against tiny" in printed
     theirs = read_scores(tmp_path / "out" / "scores_nnunet.json")
     assert [(s.condition, s.dice) for s in theirs.scores] == [("native", (1,))] * 2
-    assert read_scores(tmp_path / "out" / "scores_tiny_up.json").model["presented"] == "up"
+    model = read_scores(tmp_path / "out" / "scores_tiny_up.json").model
+    weights = sum(w.numel() for w in RAREUNet(ARCHITECTURE).parameters())
+    assert (model["presented"], model["parameters"]) == ("up", weights)
     page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
     assert page.count("data:image/svg+xml;base64") == 3
 
@@ -155,6 +211,7 @@ def test_models_ways_and_folders_side_by_side(tmp_path, capsys):
     [
         (["hippocampus"], "compare needs two or more"),
         (["hippocampus", "hippocampus:up"], "no cases to score"),
+        (["one.json", "two.json", "--pictures", "blob_0"], "all of these are saved scores or label maps"),
         (["one.json", "two.json"], "can't be read"),
     ],
 )

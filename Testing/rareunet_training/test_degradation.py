@@ -54,6 +54,31 @@ def test_profile_rows_add_up_to_one_for_odd_factors():
     assert profile_matrix(35, 9, 35 / 9, 0.7).sum(axis=1) == pytest.approx(np.ones(9))
 
 
+def test_profile_is_never_thinner_than_a_voxel():
+    """A slice of 0.5 voxels at 1.25 covers a voxel's width of what is stored, 0.75 to 1.75."""
+    assert profile_matrix(5, 2, 2.5, thickness=0.2)[0] == pytest.approx([0.25, 0.75, 0, 0, 0])
+
+
+def test_profile_beyond_the_field_of_view_is_the_mean_of_what_lies_within():
+    assert profile_matrix(8, 3, 3.0)[2] == pytest.approx([0, 0, 0, 0, 0, 0, 0.5, 0.5])
+
+
+def test_halving_averages_the_voxels_around_the_centre():
+    """Voxel i of a quarter is centred at 4 i + 1.5; what is left over at the end is cut off by the smaller size."""
+    ramp = np.arange(8.0)[None, :, None, None] * np.ones((1, 1, 8, 8))
+    assert halve(ramp, 1)[0, :, 0, 0] == pytest.approx([0.5, 2.5, 4.5, 6.5])
+    assert halve(ramp, 2)[0, :, 0, 0] == pytest.approx([1.5, 5.5])
+    assert halve(ramp[:, :7], 1).shape == (1, 3, 4, 4)
+    assert corner_label(ramp[0, :7], 1).shape == (3, 4, 4)
+
+
+def test_degrade_leaves_gaps_between_thin_slices_and_labels_count_all():
+    label = np.array([1, 1, 0, 1, 0, 0, 1, 0], np.uint8).reshape(8, 1, 1)
+    coarse = degrade(label[None].astype(np.float32), (2, 1, 1), (4.0, 1.0, 1.0), thickness=0.5)
+    assert coarse.ravel() == pytest.approx([0.5, 0.5])
+    assert majority_label(label, 2, (2, 1, 1), (4.0, 1.0, 1.0)).ravel().tolist() == [1, 0]
+
+
 def test_degrade_keeps_axes_of_step_one_untouched():
     image = np.random.default_rng(0).random((1, 6, 5, 4), dtype=np.float32)
     coarse = degrade(image, (3, 5, 4), (2.0, 1.0, 1.0))

@@ -9,6 +9,7 @@ from rareunet_training.conditions import (
     coarser,
     conditions_of,
     crop_or_pad,
+    groups,
     native,
     native_volume,
     paper_conditions,
@@ -103,8 +104,9 @@ def test_scans_too_coarse_for_a_condition_are_left_out():
     sample = blob_sample(spacing=(3.0, 1.0, 1.0))
     names = {score.condition for score in evaluate(threshold_predictor(), [sample], clinical_conditions())}
     assert names == {
-        "native", "isotropic 3 mm", "isotropic 4 mm", "thick 4 mm along S", "thick 6 mm along S", "thick 4 mm along A",
-        "thick 6 mm along A", "thick 4 mm along R", "thick 6 mm along R", "2 x 2 x 5 mm", "2 mm slices every 4 mm",
+        "native", "isotropic 3 mm", "isotropic 4 mm", "thick 4 mm along S", "thick 6 mm along S", "thick 3 mm along A",
+        "thick 4 mm along A", "thick 6 mm along A", "thick 3 mm along R", "thick 4 mm along R", "thick 6 mm along R",
+        "2 x 2 x 5 mm", "2 mm slices every 4 mm",
     }  # fmt: skip
 
 
@@ -146,10 +148,20 @@ def test_the_larger_half_of_an_odd_difference_comes_first(size, target, start):
 
 def test_protocols_name_their_conditions_once():
     names = [condition.name for condition in conditions_of("all")]
-    assert len(names) == len(set(names)) == 24
+    assert len(names) == len(set(names)) == 28
     assert set(names) == {c.name for p in ("clinical", "aligned", "published") for c in conditions_of(p)}
     assert [c.name for c in conditions_of("standard")] == [c.name for c in standard_conditions()]
     assert [c.name for c in paper_conditions("published")] == [
         f"scale {s} (published)" for s in ("1", "1/2", "1/4", "1/8")
     ]
     assert {name for group in series().values() for name in group} <= set(names)
+
+
+def test_groups_hold_each_condition_once_and_all_but_the_displaced_labels():
+    parts = groups()
+    everything, published = parts.pop("all"), parts.pop("scales (published)")
+    assert everything == [c.name for c in standard_conditions()]
+    assert sorted([name for names in parts.values() for name in names] + ["native"]) == sorted(everything)
+    assert published == [c.name for c in paper_conditions("published")]
+    assert {"isotropic 1.3 mm"} <= set(parts["isotropic"])
+    assert {"thick 3 mm along R", "2 x 2 x 5 mm", "2 mm slices every 4 mm"} <= set(parts["thick slices"])

@@ -11,6 +11,7 @@ from rareunet_training.conditions import coarser, native, paper_scale
 from rareunet_training.evaluation import evaluate
 from rareunet_training.labelled_cases import external_cases
 from rareunet_training.predictions import evaluate_predictions, folder_name, place, write_prediction
+from rareunet_training.samples import load_sample
 
 CONDITIONS = [native(), coarser("thick 4 mm along A", [1, 4, 1]), paper_scale(1, shape=(16, 24, 16))]
 
@@ -29,7 +30,7 @@ def oblique():
 def placed(tmp_path):
     write_blobs(tmp_path / "data", matrix=oblique())
     labelled = external_cases(str(tmp_path / "data"))
-    return [place(sample, case) for case, sample in labelled.samples([VALUE], IntensityRule(0, 100))]
+    return [place(load_sample(case, [VALUE], IntensityRule(0, 100)), case) for case in labelled.cases]
 
 
 def test_saved_answers_score_as_they_did(placed, tmp_path):

@@ -86,3 +86,48 @@ def test_loss_of_a_batch_is_that_of_its_parts_added_up():
     shared, _ = loss(slice(0, 2), others=(of_second, of_third))
     assert shared.total.item() == pytest.approx(whole.total.item(), rel=1e-5)
     assert shared.parts == pytest.approx(whole.parts, rel=1e-5)
+
+
+def test_dice_is_the_mean_over_the_structures():
+    """Three classes, equal probabilities; half of 8 voxels are class 1, the others background."""
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]).view(1, 2, 2, 2)
+    sums = segmentation_sums(torch.zeros(1, 3, 2, 2, 2), labels)
+    dice = [
+        (2 * 4 / 3 + 1) / (8 / 3 + 4 + 1),
+        1 / (8 / 3 + 1),
+    ]  # overlap and size of each, and one voxel more
+    assert segmentation_loss(sums, alpha=0.0).item() == pytest.approx(1 - sum(dice) / 2)
+
+
+def test_total_is_the_mean_over_views_and_the_weighted_consistency():
+    """The first view is undecided, the others perfect; features are 2 and 6 away, and one view can't be compared."""
+    labels = torch.ones(1, 2, 2, 2, dtype=torch.int64)
+    logits = [torch.zeros(1, 2, 2, 2, 2), *[certain_logits(labels, 2)] * 3]
+    features = [
+        {1: torch.zeros(1, 1, 2, 2, 2), 2: torch.zeros(1, 1, 1, 1, 1)},
+        {1: torch.full((1, 1, 2, 2, 2), 2.0)},
+        {2: torch.full((1, 1, 1, 1, 1), 6.0)},
+        {1: torch.ones(1, 1, 3, 3, 3)},
+    ]
+    views = [View(f"1/{2**d}", None, labels, (d,) * 3) for d in (0, 1, 2, 1)]
+    walks = [Walk(*pair) for pair in zip(logits, features, strict=True)]
+    undecided = 0.25 * math.log(2) + 0.75 * (1 - (2 * 4 + 1) / (4 + 8 + 1))
+    loss = total_loss(walks, views, LossConfig(alpha=0.25, consistency=0.5))
+    assert loss.parts["consistency"] == pytest.approx((2**2 + 6**2) / 2)
+    assert loss.total.item() == pytest.approx(undecided / 4 + 0.5 * 20)
+    assert loss.parts["1/1"] == pytest.approx(undecided)
+    without = total_loss(walks, views, LossConfig(alpha=0.25, consistency=0.0))
+    assert without.total.item() == pytest.approx(undecided / 4)
+    assert "consistency" not in without.parts
+
+
+def test_sums_over_voxels_do_not_overflow_in_half_precision():
+    """48^3 voxels of log(2) and a squared distance of 300^2 are both beyond float16's 65504."""
+    labels = torch.zeros(1, 48, 48, 48, dtype=torch.int64)
+    sums = segmentation_sums(torch.zeros(1, 2, 48, 48, 48, dtype=torch.float16), labels)
+    assert sums[0].item() == pytest.approx(48**3 * math.log(2), rel=1e-5)
+    first, second = (
+        Walk(torch.zeros(1), {1: torch.full((1, 1, 1, 1, 1), value, dtype=torch.float16)})
+        for value in (0.0, 300.0)
+    )
+    assert consistency_loss(consistency_sums([first, second], [(0, 0, 0), (1, 1, 1)])).item() == 300**2

@@ -2,13 +2,21 @@
 
 from dataclasses import replace
 
+import psutil
 import pytest
 import torch
 from training_helpers import config_of_balls, samples
 
 from rareunet.architecture import Architecture
 from rareunet.network import RAREUNet
-from rareunet_training.memory import COPIES_OF_WEIGHTS, GB, MemoryEstimate, _network_bytes, estimate_memory
+from rareunet_training.memory import (
+    COPIES_OF_WEIGHTS,
+    GB,
+    OVERHEAD,
+    MemoryEstimate,
+    _network_bytes,
+    estimate_memory,
+)
 from rareunet_training.model import describe_bundle
 from rareunet_training.samples import SampleFacts
 
@@ -75,3 +83,36 @@ def test_run_that_cannot_fit_is_refused_with_what_to_lower():
     on_gpu.check()
     with pytest.raises(ValueError, match="the scans need 1.0 GB of main memory"):
         replace(on_gpu, free_main=1 * GB).check()
+
+
+@pytest.mark.parametrize(
+    ("method", "views"),
+    [
+        ("rare", [(16, 0), (8, 1), (4, 2), (16, 0)]),  # own, halves, quarters, and 1.5 mm resampled to 1
+        ("unet", [(16, 0), (16, 0)]),
+    ],
+)
+def test_step_holds_the_views_of_the_method(method, views):
+    config = config_of_balls(f"fit.method={method}")
+    architecture = Architecture(**describe_bundle(config, samples(2).facts).architecture)
+    shapes = [((2, 1, size, size, size), (depth,) * 3) for size, depth in views]
+    _, counted = _network_bytes(architecture, shapes)
+    assert estimate(f"fit.method={method}").step == pytest.approx(OVERHEAD * counted)
+
+
+def test_step_is_that_of_the_finest_scans_padded_to_what_the_poolings_need():
+    fine, coarse = (SampleFacts("a", (18, 18, 18), (mm,) * 3) for mm in (1.0, 2.0))
+    base = estimate(facts=[fine]).step
+    assert estimate(facts=[coarse, fine]).step == base
+    assert estimate(facts=[coarse]).step < 0.7 * base
+    assert estimate("fit.patch=[23, 24, 23]").step == estimate("fit.patch=[24, 24, 24]").step
+
+
+def test_processes_of_a_machine_share_its_memory_and_its_cache(monkeypatch):
+    """Workers each hold the samples; a batch of 3 leaves 2 for one of two processes."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 8 * GB}))
+    alone, shared = estimate(), estimate(processes=2)
+    assert (alone.free, alone.free_main, shared.free) == (8 * GB, 8 * GB, 4 * GB)
+    assert shared.scans == alone.scans / 2
+    assert estimate("fit.workers=3").scans == 3 * alone.scans
+    assert estimate("fit.batch_size=3", processes=2).step == estimate("fit.batch_size=2").step

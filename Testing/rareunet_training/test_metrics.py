@@ -45,6 +45,24 @@ def test_distances_are_in_mm_along_each_axis():
     assert agreement_per_class(moved, still, 2, (2.5, 1.0, 1.0))[0].hd95_mm == pytest.approx(5.0)
 
 
+def test_one_stray_voxel_of_many_is_beyond_the_95th_percentile():
+    predicted = box()
+    predicted[12, 10, 10] = 1
+    assert agreement_per_class(predicted, box(), 2, (1.0, 1.0, 1.0))[0].hd95_mm == 0
+
+
+def test_distance_is_the_larger_of_both_directions():
+    """6 voxels of 10 are missing: the end face, an eighth of the surface, is 6 mm away; the other way 2 at most."""
+    long, short = box(z=slice(2, 12)), box(z=slice(2, 6))
+    assert agreement_per_class(short, long, 2, (1.0, 1.0, 1.0))[0].hd95_mm == pytest.approx(6.0)
+    assert agreement_per_class(long, short, 2, (1.0, 1.0, 1.0))[0].hd95_mm == pytest.approx(6.0)
+
+
+def test_surface_dice_tolerates_1_mm_alone():
+    moved = agreement_per_class(box(x=slice(5, 9)), box(), 2, (1.0, 1.0, 1.5))[0]
+    assert moved.surface_dice < 0.95
+
+
 def test_structure_absent_from_both_is_left_out():
     first, second = agreement_per_class(box(), box(), 3, (1.0, 1.0, 1.0))
     assert first.dice == 1
@@ -66,7 +84,7 @@ def test_missed_structure():
 
 def test_structure_that_is_not_there():
     found = agreement_per_class(box(), box() * 0, 2, (1.0, 1.0, 1.0))[0]
-    assert (found.dice, found.precision, found.surface_dice) == (0, 0, 0)
+    assert (found.dice, found.iou, found.precision, found.surface_dice) == (0, 0, 0, 0)
     assert math.isnan(found.recall)
     assert math.isnan(found.hd95_mm)
     assert found.volume_error_percent == math.inf

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from training_helpers import config_of_balls, samples
 
+from rareunet import Volume
 from rareunet.preprocessing import IntensityRule
+from rareunet.volume_files import write_label_map, write_volume
 from rareunet_training.augmentation import augment, build_augmentation
+from rareunet_training.cases import Case
 from rareunet_training.configuration import AugmentationConfig
 from rareunet_training.dataset import (
     StepDataset,
@@ -17,7 +20,7 @@ from rareunet_training.dataset import (
     random_crop,
     random_factors,
 )
-from rareunet_training.samples import Sample, SampleCache, SampleFacts
+from rareunet_training.samples import FOREGROUND_VOXELS, Sample, SampleCache, SampleFacts, load_sample
 from rareunet_training.views import ViewSettings
 
 SETTINGS = ViewSettings((1.0, 1.0, 1.0), 4, 3, 2, IntensityRule())
@@ -57,6 +60,61 @@ def test_facts_tell_the_memory_of_a_sample():
     sample = samples(1)[0]
     facts = SampleFacts(sample.name, (18, 18, 18), sample.spacing_mm)
     assert facts.bytes == sample.image.nbytes + sample.label.nbytes
+
+
+def stored_case(folder):
+    """A scan stored with x to the back and y to the left, of voxels 3 x 2 x 1 mm (z, y, x), and its label map."""
+    voxels = np.random.default_rng(0).uniform(50, 100, (4, 5, 6)).astype(np.float32)
+    label = np.zeros((4, 5, 6), np.uint8)
+    label[0, 1, 2], label[3, 0, 5] = 7, 2
+    matrix = np.array([[0, -2, 0, 0], [-1, 0, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]], float)
+    scan = Volume(voxels, matrix)
+    write_volume(folder / "scan.nii.gz", scan)
+    write_label_map(folder / "label.nii.gz", label, scan)
+    return Case("a", (folder / "scan.nii.gz",), folder / "label.nii.gz"), voxels, label
+
+
+def test_sample_is_in_canonical_axes_with_classes_in_the_order_of_the_labels(tmp_path):
+    case, voxels, label = stored_case(tmp_path)
+    sample = load_sample(case, [7, 2], IntensityRule(0, 100))
+    to_canonical = (slice(None), slice(None, None, -1), slice(None, None, -1))
+    expected = (voxels - voxels.min()) / np.ptp(voxels)
+    np.testing.assert_allclose(sample.image[0], expected.transpose(0, 2, 1)[to_canonical], atol=1e-5)
+    classes = (1 * (label == 7) + 2 * (label == 2)).transpose(0, 2, 1)[to_canonical]
+    np.testing.assert_array_equal(sample.label, classes)
+    assert sample.spacing_mm == pytest.approx((3, 1, 2))
+    assert [np.argwhere(classes == k).tolist() for k in (1, 2)] == [f.tolist() for f in sample.foreground]
+
+
+def test_value_outside_the_label_set_is_refused(tmp_path):
+    case, *_ = stored_case(tmp_path)
+    with pytest.raises(ValueError, match=r"a: label values \[2\] are not in the label set \[7\]"):
+        load_sample(case, [7], IntensityRule())
+
+
+def test_few_voxels_of_a_large_structure_are_kept_from_all_over_it(tmp_path):
+    scan = Volume(np.random.default_rng(0).random((21, 21, 21)).astype(np.float32), np.eye(4))
+    write_volume(tmp_path / "scan.nii.gz", scan)
+    write_label_map(tmp_path / "label.nii.gz", np.ones((21, 21, 21), np.uint8), scan)
+    case = Case("a", (tmp_path / "scan.nii.gz",), tmp_path / "label.nii.gz")
+    (kept,) = load_sample(case, [1], IntensityRule()).foreground
+    assert FOREGROUND_VOXELS / 2 < len(kept) <= FOREGROUND_VOXELS
+    assert (kept.min(axis=0) < 4).all()
+    assert (kept.max(axis=0) > 16).all()
+
+
+def test_part_of_a_cache_has_the_same_budget():
+    cache, read = cache_of({"a": 10, "b": 10, "c": 10}, budget=100)
+    part = cache[1:]
+    assert [facts.name for facts in part.facts] == ["b", "c"]
+    assert [part[0].name, part[1].name, part[0].name] == ["b", "c", "b"]
+    assert read == ["b", "c"]
+
+
+def test_facts_of_samples_in_memory_know_their_channels():
+    made = Sample("s", np.zeros((3, 4, 5, 6), np.float32), np.zeros((4, 5, 6), np.uint8), (1.0,) * 3)
+    assert SampleCache.of([made]).facts == (SampleFacts("s", (4, 5, 6), (1.0,) * 3, 3),)
+    assert SampleCache.of([made]).facts[0].bytes == made.bytes
 
 
 def test_crops_of_a_structure_hold_it():

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from evaluation_helpers import agreement, blob_sample, make_bundle, scored
 
+from rareunet_training.paper_table import paper_rows, paper_table
+from rareunet_training.published import PUBLISHED
 from rareunet_training.reports.score_pages import write_score_page
 from rareunet_training.score_files import ScoreSet, read_scores, reference_hash, write_scores
 from rareunet_training.scores import (
     Score,
     by_condition_and_spacing,
     not_found,
-    paper_rows,
-    paper_table,
     resolution_card,
     summarise,
     table,
@@ -74,7 +74,21 @@ def test_papers_table_has_a_row_per_model_and_the_mean_over_the_scales_of_each_c
     lines = paper_table({"ours": scores}, "aligned").splitlines()
     assert lines[1].split() == ["model", *scales, "overall"]
     assert lines[2].startswith("ours   0.850 +- 0.071")
-    assert paper_table({"ours": scores}, "published") == ""
+    assert paper_table({"ours": scores}, "published", "hippocampus") == ""
+
+
+def test_the_papers_numbers_stand_below_ours_and_say_so():
+    ours = {"ours": [scored("a", f"scale {scale} (published)", 0.5) for scale in ("1", "1/2", "1/4", "1/8")]}
+    assert list(paper_rows(ours, "published")) == ["ours"]
+    lines = paper_table(ours, "published", "hippocampus").splitlines()
+    (line,) = [line for line in lines if line.startswith("RARE-UNet (published)")]
+    assert " ".join(line.split()[2:]) == "0.869 +- 0.032 0.862 +- 0.037 0.835 +- 0.063 0.785 +- 0.134 0.838"
+
+
+def test_the_papers_overall_is_the_mean_of_its_scales_as_far_as_it_was_rounded():
+    for table_of_paper in PUBLISHED.values():
+        for row in table_of_paper.rows:
+            assert row.overall == pytest.approx(sum(row.means) / 4, abs=0.0011), row.method
 
 
 def test_table_has_a_line_per_condition_with_what_was_measured():
@@ -83,6 +97,8 @@ def test_table_has_a_line_per_condition_with_what_was_measured():
     assert "world Dice" in head
     assert " ".join(first.split()) == "native 1 0.700 +- 0.000 0.800 0.600 0.700 1.00 0.700 0.0 0.100"
     assert second.split()[-1] == "-"
+    slow = [scored(case, "native", 0.8, seconds=s) for case, s in (("a", 0.1), ("b", 0.3), ("c", 9.0))]
+    assert table(slow, LABELS[:1]).split()[-1] == "0.300"  # the median: one busy moment counts little
     quick = [replace(row, on_scan=(), in_world=()) for row in rows]
     assert "world" not in table(quick, LABELS)
 

@@ -3,7 +3,8 @@
 Each contestant is a model's name or folder, MODEL:WAY for a model to which the scans are presented in another way (up,
 pad, full-kernels, nearest-depth, one-finer), the scores.json of an evaluation, or a folder of label maps named like the
 cases, of any tool. The first is what the others are compared with. The output folder gets comparison.html,
-comparison.csv, comparison.json and the scores of each contestant.
+comparison.csv, comparison.json, trade_off.png (Dice against seconds) and the scores of each contestant; with --pictures
+CASE also figure_scales.png, that case at each resolution.
 """
 
 from __future__ import annotations
@@ -13,22 +14,17 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rareunet_training.commands.scored_data import (
-    add_data_arguments,
-    find_labelled,
-    split_words,
-    with_progress,
-)
+from rareunet_training.commands.contestants import draw_pictures, pictured_case, score_all
+from rareunet_training.commands.scored_data import add_data_arguments, split_words
+from rareunet_training.published import PUBLISHED
 
 if TYPE_CHECKING:
     from rareunet_training.comparison import PairedDifference
-    from rareunet_training.configuration import TrainingConfig
     from rareunet_training.score_files import ScoreSet
-    from rareunet_training.scoring import Plan
 
 METRIC_NAMES = ("dice", "iou", "precision", "recall", "hd95_mm", "surface_dice", "volume_error_percent")
 
@@ -40,130 +36,85 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--world", action="store_true", help="on the original grid instead of the low-resolution scan's"
     )
+    parser.add_argument(
+        "--pictures", default="", metavar="CASE", help="draw what the models make of this case at each scale"
+    )
+    parser.add_argument(
+        "--published",
+        default="",
+        choices=tuple(PUBLISHED),
+        help="put the paper's numbers beside the published scales",
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for the comparison")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from rareunet_training.comparison import compare
     from rareunet_training.configuration import read_config
-    from rareunet_training.scores import paper_table
+    from rareunet_training.paper_table import paper_table
 
     names, overrides = split_words(arguments.contestants, arguments.overrides)
     if len(names) < 2:
         raise ValueError("compare needs two or more: models, scores.json files or folders of predictions.")
-    sets = _named_apart(_score_all(names, arguments, read_config(arguments.config, overrides)))
+    config = read_config(arguments.config, overrides)
+    case = pictured_case(names, arguments, config) if arguments.pictures else None
+    sets = score_all(names, arguments, config)
     frame = "world" if arguments.world else "scan"
     pairs = [compare(sets[0], other, arguments.metric, frame) for other in sets[1:]]
-    _write(sets, pairs, arguments.metric, frame, arguments.output)
+    _write(sets, pairs, frame, arguments)
     for differences in pairs:
         print(comparison_table(differences, arguments.metric), end="\n\n")
+    by_name = {scores.name: scores.scores for scores in sets}
     for protocol in ("aligned", "published"):
-        if text := paper_table({scores.name: scores.scores for scores in sets}, protocol):
+        if text := paper_table(by_name, protocol, arguments.published):
             print(text, end="\n\n")
+    if arguments.published and not paper_table(by_name, "published"):
+        print(
+            "warning: the paper's numbers are left out, since nothing was scored on its labels: add --protocol"
+            " published.",
+            file=sys.stderr,
+        )
+    if case is not None and (left_out := draw_pictures(names, sets, case, arguments, config)):
+        print(f"figure_scales.png shows models alone, not {', '.join(left_out)}.", file=sys.stderr)
     return 0
 
 
 def comparison_table(differences: Sequence[PairedDifference], metric: str) -> str:
-    """A line per condition: both means, the difference +- its standard error, p, and who was better how often."""
+    """A line per condition, then per mean over several: both means, the difference +- its standard error, p, who was
+    better how often, and the median seconds."""
     from rareunet_training.metrics import METRICS
 
     first, d = differences[0], METRICS[metric].decimals
     a, b = (max(len(name), 7) for name in (first.base, first.other))
     lines = [
         f"{METRICS[metric].title}: {first.other} against {first.base}",
-        f"{'condition':<24} {'cases':>5}  {first.base:>{a}}  {first.other:>{b}}  {'difference +- SE':>18}"
-        f"  {'p':>7}  {'p (Holm)':>8}  better/worse",
+        f"{'condition':<26} {'cases':>5}  {first.base:>{a}}  {first.other:>{b}}  {'difference +- SE':>18}"
+        f"  {'p':>7}  {'p (Holm)':>8}  better/worse  {'seconds, both':>15}  ratio",
     ]
-    lines += [
-        f"{row.condition:<24} {row.cases:>5}  {row.base_mean:>{a}.{d}f}  {row.other_mean:>{b}.{d}f}"
-        f"  {round(row.difference, d) + 0.0:>+9.{d}f} +- {row.standard_error:.{d}f}"
-        f"  {row.p_value:>7.2g}  {row.p_holm:>8.2g}  {row.wins}/{row.losses}"
-        for row in differences
-    ]
+    for before, row in zip([first, *differences], differences, strict=False):
+        if row.conditions > 1 and before.conditions == 1:
+            lines.append("")
+        lines.append(
+            f"{row.condition:<26} {row.cases:>5}  {row.base_mean:>{a}.{d}f}  {row.other_mean:>{b}.{d}f}"
+            f"  {round(row.difference, d) + 0.0:>+9.{d}f} +- {row.standard_error:.{d}f}"
+            f"  {row.p_value:>7.2g}  {row.p_holm:>8.2g}  {f'{row.wins}/{row.losses}':>12}"
+            f"  {row.base_seconds:>7.3f} {row.other_seconds:>7.3f}  {row.seconds_ratio:>5.2f}"
+        )
     return "\n".join(lines)
-
-
-def _score_all(names: Sequence[str], arguments: argparse.Namespace, config: TrainingConfig) -> list[ScoreSet]:
-    """Score sets in the order of the names; what was scored before is read, the rest is scored on the same cases."""
-    from rareunet_training.score_files import read_scores
-    from rareunet_training.scoring import Plan
-
-    known = {name: read_scores(Path(name)) for name in names if name.endswith(".json")}
-    if len(known) == len(names):
-        return list(known.values())
-    labelled = find_labelled(arguments, config)
-    dice_alone = arguments.metric == "dice" and not arguments.world
-    plan = Plan(labelled, arguments.protocol or "standard", arguments.shape, "dice" if dice_alone else "all")
-    return [known[name] if name in known else _score(name, names, plan, config) for name in names]
-
-
-def _score(name: str, names: Sequence[str], plan: Plan, config: TrainingConfig) -> ScoreSet:
-    """Scores one contestant."""
-    from rareunet.predictor import Predictor
-    from rareunet_training.labelled_cases import check_unseen
-    from rareunet_training.scoring import score_folder, score_model
-
-    with with_progress(plan, name) as watched:
-        if _is_folder_of_predictions(name):
-            return score_folder(Path(name), watched, _labels(names, config))
-        model, way = _model_and_way(name)
-        predictor = Predictor(model, config.fit.device)
-        if warning := check_unseen(predictor.bundle, plan.labelled):
-            print(f"warning: {warning}", file=sys.stderr)
-        return score_model(predictor, watched, way)
-
-
-def _model_and_way(name: str) -> tuple[str, str]:
-    """ "MODEL:up" -> ("MODEL", "up"); a name without a way of baselines.BASELINES stays whole."""
-    from rareunet_training.baselines import BASELINES
-
-    model, _, way = name.rpartition(":")
-    return (model, way) if model and way in BASELINES else (name, "")
-
-
-def _is_folder_of_predictions(name: str) -> bool:
-    from rareunet.bundle import DESCRIPTION_FILE, packaged_models
-
-    return (
-        name not in packaged_models() and Path(name).is_dir() and not (Path(name) / DESCRIPTION_FILE).exists()
-    )
-
-
-def _labels(names: Sequence[str], config: TrainingConfig) -> dict[int, str]:
-    """The label set: the configuration's, else that of the first model among the contestants."""
-    from rareunet.bundle import Bundle
-
-    if config.model.labels:
-        return dict(zip(config.model.label_values, config.model.label_names, strict=True))
-    for name in names:
-        if not name.endswith(".json") and not _is_folder_of_predictions(name):
-            return {label.value: label.name for label in Bundle.load(_model_and_way(name)[0]).labels}
-    raise ValueError(
-        "the label set of the predictions is not known: give --config, or a model to compare with."
-    )
-
-
-def _named_apart(sets: Sequence[ScoreSet]) -> list[ScoreSet]:
-    """The sets with a number behind a name that occurs again."""
-    apart: list[ScoreSet] = []
-    for scores in sets:
-        taken = {other.name for other in apart}
-        names = [scores.name, *(f"{scores.name} ({number})" for number in range(2, len(sets) + 1))]
-        apart.append(replace(scores, name=next(name for name in names if name not in taken)))
-    return apart
 
 
 def _write(
     sets: Sequence[ScoreSet],
     pairs: Sequence[Sequence[PairedDifference]],
-    metric: str,
     frame: str,
-    output: Path,
+    arguments: argparse.Namespace,
 ) -> None:
     from rareunet_training.predictions import folder_name
     from rareunet_training.reports.score_pages import write_comparison_page
+    from rareunet_training.reports.trade_off import trade_off
     from rareunet_training.score_files import plain, write_scores
 
+    output, metric, published = arguments.output, arguments.metric, arguments.published
     output.mkdir(parents=True, exist_ok=True)
     for scores in sets:
         write_scores(scores, output / f"scores_{folder_name(scores.name)}.json")
@@ -177,4 +128,6 @@ def _write(
         for row in rows:
             low, high = row.pop("interval")
             writer.writerow(row | {"low": low, "high": high})
-    write_comparison_page(sets, pairs, metric, frame, output / "comparison.html")
+    write_comparison_page(sets, pairs, metric, frame, output / "comparison.html", published)
+    if (figure := trade_off(sets, published)) is not None:
+        figure.savefig(output / "trade_off.png", dpi=150)

@@ -83,7 +83,7 @@ def _score_model(
     from rareunet.predictor import Predictor
     from rareunet_training.labelled_cases import check_unseen
     from rareunet_training.scores import resolution_card
-    from rareunet_training.scoring import Plan, score_model, usual_protocol
+    from rareunet_training.scoring import Plan, model_contestant, score_contestants, usual_protocol
 
     predictor = Predictor(model, config.fit.device)
     bundle = predictor.bundle
@@ -91,7 +91,8 @@ def _score_model(
         print(f"warning: {warning}", file=sys.stderr)
     plan = Plan(labelled, arguments.protocol or usual_protocol(bundle), arguments.shape)
     with with_progress(plan, bundle.name) as watched:
-        scores = score_model(predictor, watched, arguments.baseline, arguments.save_predictions)
+        contestant = model_contestant(predictor, watched, arguments.baseline, arguments.save_predictions)
+        (scores,) = score_contestants([contestant], watched)
     if arguments.write_card:
         card = tuple(resolution_card(scores.scores, scores.labels))
         print(f"resolution card written: {replace(bundle, resolution_card=card).rewrite().folder}")
@@ -103,7 +104,7 @@ def _score_predictions(
 ) -> ScoreSet:
     """The label set is the model's where one is named, else the configuration's."""
     from rareunet.bundle import Bundle
-    from rareunet_training.scoring import Plan, score_folder
+    from rareunet_training.scoring import Plan, folder_contestant, score_contestants
 
     if model:
         labels = {label.value: label.name for label in Bundle.load(model).labels}
@@ -113,12 +114,14 @@ def _score_predictions(
         raise ValueError("the label set is not known: name a model of these structures, or give --config.")
     plan = Plan(labelled, arguments.protocol or "all", arguments.shape)
     with with_progress(plan, arguments.predictions.name) as watched:
-        return score_folder(arguments.predictions, watched, labels)
+        (scores,) = score_contestants([folder_contestant(arguments.predictions, watched, labels)], watched)
+    return scores
 
 
 def show(scores: ScoreSet) -> None:
     """Prints the tables."""
-    from rareunet_training.scores import not_found, paper_table, table
+    from rareunet_training.paper_table import paper_table
+    from rareunet_training.scores import not_found, table
 
     print(table(scores.scores, scores.labels), flush=True)
     for protocol in ("aligned", "published"):

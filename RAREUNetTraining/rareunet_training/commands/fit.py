@@ -184,11 +184,12 @@ def _train(trainer: Trainer, output: Path, watch: Watch, progress: ProgressWrite
 
 def finish(trainer: Trainer, output: Path) -> Path:
     """Scores the final weights on all validation cases and saves the bundle with its resolution card."""
+    from rareunet.bundle import Bundle
     from rareunet_training.commands.evaluate import show, write
     from rareunet_training.conditions import conditions_of
     from rareunet_training.score_files import ScoreSet, reference_hash
     from rareunet_training.scores import resolution_card
-    from rareunet_training.scoring import usual_protocol
+    from rareunet_training.scoring import model_facts, usual_protocol
 
     bundle, network, first = trainer.bundle, trainer.predictor().network, trainer.processes.is_first
     folder = output / bundle.name
@@ -198,13 +199,14 @@ def finish(trainer: Trainer, output: Path) -> Path:
         protocol, names = usual_protocol(bundle), tuple(label.name for label in bundle.labels)
         scores = tuple(trainer.score(trainer.validation, conditions_of(protocol), "all"))
         if first:
-            facts = {"name": bundle.name, "version": bundle.version, "presented": ""}
             source = f"{Path(trainer.config.data.folder).name}, fold {trainer.config.data.fold}"
             references = {sample.name: reference_hash(sample) for sample in trainer.validation}
+            saved = replace(bundle, resolution_card=tuple(resolution_card(scores, names)))
+            saved.save(folder, network)
+            facts = model_facts(Bundle.load(folder))
             results = ScoreSet(bundle.name, facts, protocol, source, names, references, scores)
             show(results)
             write(results, output)
-            replace(bundle, resolution_card=tuple(resolution_card(scores, names))).save(folder, network)
     if first:
         print(f"model: {folder}", flush=True)
     return folder

@@ -12,23 +12,23 @@ from jinja2 import Environment, FileSystemLoader
 
 from rareunet_training.baselines import BASELINES
 from rareunet_training.comparison import PairedDifference
+from rareunet_training.conditions import SCALES
 from rareunet_training.metrics import METRICS
+from rareunet_training.paper_table import paper_rows
 from rareunet_training.reports.score_plots import (
     as_image,
     cases_by_condition,
-    dice_by_seconds,
     dice_by_spacing,
     differences_by_condition,
 )
+from rareunet_training.reports.trade_off import trade_off
 from rareunet_training.score_files import ScoreSet
 from rareunet_training.scores import (
     FRAMES,
-    SCALES,
     Score,
     by_condition,
     by_condition_and_spacing,
     not_found,
-    paper_rows,
     spacing_of,
     summarise,
 )
@@ -69,9 +69,18 @@ def write_score_page(scores: ScoreSet, path: Path) -> None:
 
 
 def write_comparison_page(
-    sets: Sequence[ScoreSet], pairs: Sequence[Sequence[PairedDifference]], metric: str, frame: str, path: Path
+    sets: Sequence[ScoreSet],
+    pairs: Sequence[Sequence[PairedDifference]],
+    metric: str,
+    frame: str,
+    path: Path,
+    published: str = "",
 ) -> None:
-    """Writes the page of a comparison; the first set is the base of all pairs."""
+    """Writes the page of a comparison; the first set is the base of all pairs.
+
+    Args:
+        published: one of published.PUBLISHED, to stand beside the published scales; '' for none.
+    """
     title = METRICS[metric].title
     _write(
         "comparison.html.jinja",
@@ -80,10 +89,10 @@ def write_comparison_page(
         models=_models(sets),
         title=f"{title} {FRAMES[frame]}",
         forest=_image(differences_by_condition(pairs, title)),
-        tables=[_paired(differences, metric) for differences in pairs],
+        tables=[table for differences in pairs for table in _paired(differences, metric)],
         spacing_plot=_image(dice_by_spacing(sets)),
-        seconds_plot=_image(dice_by_seconds(sets)),
-        papers=_papers(sets),
+        seconds_plot=_image(trade_off(sets, published)),
+        papers=_papers(sets, published),
     )
 
 
@@ -104,9 +113,12 @@ def _facts(scores: ScoreSet) -> dict[str, str]:
     if model:
         facts["Model"] = f"{model['name']} {model['version']}"
         if model.get("presented"):
-            facts["Presented"] = BASELINES.get(model["presented"], model["presented"])
+            way = str(model["presented"])
+            facts["Presented"] = BASELINES.get(way, way)
+        if model.get("parameters"):
+            facts["Weights"] = f"{int(model['parameters']) / 1e6:.2f} million"
         if model.get("sha256"):
-            facts[HASH] = model["sha256"]
+            facts[HASH] = str(model["sha256"])
     else:
         facts["Model"] = "saved predictions"
     return facts
@@ -116,9 +128,9 @@ def _models(sets: Sequence[ScoreSet]) -> Table:
     rows = []
     for scores in sets:
         facts = _facts(scores)
-        columns = [facts[HASH][:12] if HASH in facts else "–", facts["Data"]]
+        columns = [facts.get("Weights", "–"), facts[HASH][:12] if HASH in facts else "–", facts["Data"]]
         rows.append([scores.name, facts["Model"], facts.get("Presented", "–"), *columns])
-    return Table("Compared", ["", "model", "presented", f"{HASH}, beginning", "data"], rows)
+    return Table("Compared", ["", "model", "presented", "weights", f"{HASH}, beginning", "data"], rows)
 
 
 def _measures(scores: Sequence[Score], frame: str) -> Table:
@@ -140,31 +152,38 @@ def _structures(scores: ScoreSet, metric: str, frame: str) -> Table:
     return Table(f"{METRICS[metric].title}, {FRAMES[frame]}", ["condition", *scores.labels], rows)
 
 
-def _papers(sets: Sequence[ScoreSet]) -> list[Table]:
+def _papers(sets: Sequence[ScoreSet], published: str = "") -> list[Table]:
     tables = []
     for protocol in ("aligned", "published"):
-        rows = paper_rows({scores.name: scores.scores for scores in sets}, protocol)
+        rows = paper_rows({scores.name: scores.scores for scores in sets}, protocol, published)
         if rows:
             cells = [[name, *(s.text().replace("+-", "±") for s in row)] for name, row in rows.items()]
             tables.append(Table(f"Dice, {protocol} protocol", ["model", *SCALES, "overall"], cells))
     return tables
 
 
-def _paired(differences: Sequence[PairedDifference], metric: str) -> Table:
+def _paired(differences: Sequence[PairedDifference], metric: str) -> list[Table]:
+    """A table of the conditions, and one of the means over several if there are any."""
     first, decimals = differences[0], METRICS[metric].decimals
-    columns = ["condition", "cases", first.base, first.other, "difference ± SE", "95 % interval", "p", "p (Holm)",
-               "better / worse", "seconds, both"]  # fmt: skip
-    rows = [
-        [
-            d.condition, str(d.cases), _number(d.base_mean, decimals), _number(d.other_mean, decimals),
+    title = f"{first.other} against {first.base}"
+    columns = ["cases", first.base, first.other, "difference ± SE", "95 % interval", "p", "p (Holm)",
+               "better / worse", "seconds, both", "ratio"]  # fmt: skip
+
+    def row(d: PairedDifference) -> list[str]:
+        return [
+            str(d.cases), _number(d.base_mean, decimals), _number(d.other_mean, decimals),
             f"{_signed(d.difference, decimals)} ± {_number(d.standard_error, decimals)}",
             f"{_signed(d.interval[0], decimals)} to {_signed(d.interval[1], decimals)}" if d.cases > 1 else "–",
             f"{d.p_value:.2g}", f"{d.p_holm:.2g}", f"{d.wins} / {d.losses}",
-            f"{_number(d.base_seconds, 3)} / {_number(d.other_seconds, 3)}",
-        ]
-        for d in differences
-    ]  # fmt: skip
-    return Table(f"{first.other} against {first.base}", columns, rows)
+            f"{_number(d.base_seconds, 3)} / {_number(d.other_seconds, 3)}", _number(d.seconds_ratio, 2),
+        ]  # fmt: skip
+
+    single = [[d.condition, *row(d)] for d in differences if d.conditions == 1]
+    means = [[d.condition, str(d.conditions), *row(d)] for d in differences if d.conditions > 1]
+    tables = [Table(title, ["condition", *columns], single)]
+    if means:
+        tables.append(Table(f"{title}: means over conditions", ["", "conditions", *columns], means))
+    return tables
 
 
 def _worst(scores: Sequence[Score]) -> Table:

@@ -11,12 +11,11 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from rareunet_training.comparison import PairedDifference
 from rareunet_training.conditions import SCALES, series
 from rareunet_training.score_files import ScoreSet
-from rareunet_training.scores import Score, by_condition, mean_of, spacing_of, summarise
+from rareunet_training.scores import Score, by_condition, spacing_of, summarise
 
 # Okabe and Ito's colours, which people with a colour vision deficiency can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -91,37 +90,10 @@ def cases_by_condition(scores: Sequence[Score]) -> Figure:
     return figure
 
 
-def dice_by_seconds(sets: Sequence[ScoreSet]) -> Figure | None:
-    """Mean Dice against mean seconds of each condition; large marks are the means. None if nothing was timed."""
-    points = {index: _seconds_and_dice(scores) for index, scores in enumerate(sets)}
-    points = {index: found for index, found in points.items() if len(found)}
-    if not points:
-        return None
-    seconds = np.concatenate([found[:, 0] for found in points.values()])
-    with rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-        axes = figure.subplots()
-        axes.set_xscale("log")
-        axes.set_xlim(0.8 * seconds.min(), 1.25 * seconds.max())
-        for index, found in points.items():
-            colour, (mean_seconds, mean_dice) = COLOURS[index % len(COLOURS)], found.mean(axis=0)
-            axes.plot(*found.T, "o", markersize=4, alpha=0.5, color=colour, markeredgewidth=0)
-            axes.plot(
-                mean_seconds, mean_dice, "D", markersize=9, color=colour, markeredgecolor="white",
-                label=f"{sets[index].name}: {mean_seconds:.3g} s, Dice {mean_dice:.3f}",
-            )  # fmt: skip
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("Seconds for a scan (log scale)")
-        axes.set_ylabel("Dice on the scan's grid")
-        axes.grid(**GRID)
-        figure.legend(loc="outside lower center", frameon=False, ncols=2)
-    return figure
-
-
 def differences_by_condition(pairs: Sequence[Sequence[PairedDifference]], title: str) -> Figure:
-    """Mean difference and its 95 % interval for each condition; a filled mark is significant after correction.
+    """Mean difference and its 95 % interval for each condition, and for means of several, which are diamonds.
+
+    A filled mark is significant after correction.
 
     Args:
         pairs: the differences of each pair of models; the first model of all is the same.
@@ -143,8 +115,8 @@ def differences_by_condition(pairs: Sequence[Sequence[PairedDifference]], title:
                 filled = colour if d.p_holm < 0.05 else "white"
                 axes.plot(d.interval, (y, y), color=colour, linewidth=1.5)
                 axes.plot(
-                    d.difference, y, "o", markersize=5, color=colour, markerfacecolor=filled,
-                    label=d.other if number == 0 else None,
+                    d.difference, y, "o" if d.conditions == 1 else "D", markersize=5,
+                    color=colour, markerfacecolor=filled, label=d.other if number == 0 else None,
                 )  # fmt: skip
         axes.set_yticks(list(heights.values()), list(heights))
         axes.set_xlabel(
@@ -164,9 +136,10 @@ def _draw_series(axes: Axes, title: str, names: Sequence[str], sets: Sequence[Sc
         axes.set_xticks(list(x.values()), [SCALES[names.index(name)] for name in present])
         axes.set_xlabel("Scale")
     else:
-        x = {name: max(spacing_of(everything[name])) for name in present}
-        axes.set_xticks(list(x.values()), [f"{value:.3g}" for value in x.values()])
-        axes.set_xlabel("Spacing (mm)")
+        coarsest = {name: max(spacing_of(everything[name])) for name in present}
+        x = {name: float(np.log2(mm)) for name, mm in coarsest.items()}
+        axes.set_xticks(list(x.values()), [f"{mm:.3g}" for mm in coarsest.values()])
+        axes.set_xlabel("Spacing (mm, log scale)")
     apart = 0.05 * (max(x.values()) - min(x.values())) / len(sets)
     for index, scores in enumerate(sets):
         groups = by_condition(scores.scores)
@@ -177,12 +150,3 @@ def _draw_series(axes: Axes, title: str, names: Sequence[str], sets: Sequence[Sc
             color=COLOURS[index % len(COLOURS)], marker="o", markersize=4, linewidth=1.5, elinewidth=0.9, capsize=2,
             label=scores.name,
         )  # fmt: skip
-
-
-def _seconds_and_dice(scores: ScoreSet) -> np.ndarray:
-    """(N, 2): mean seconds and mean Dice of each condition that was timed."""
-    pairs = [
-        (mean_of([row.seconds for row in rows]), summarise(rows).mean)
-        for rows in by_condition(scores.scores).values()
-    ]
-    return np.array([pair for pair in pairs if np.isfinite(pair).all()]).reshape(-1, 2)

@@ -1,0 +1,172 @@
+"""What compare's words stand for: score sets, and models that can be asked for pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rareunet_training.commands.scored_data import find_labelled, with_progress
+
+if TYPE_CHECKING:
+    from rareunet_training.cases import Case
+    from rareunet_training.configuration import TrainingConfig
+    from rareunet_training.evaluation import Segmenter
+    from rareunet_training.score_files import ScoreSet
+    from rareunet_training.scoring import Contestant, Plan
+
+
+def score_all(names: Sequence[str], arguments: argparse.Namespace, config: TrainingConfig) -> list[ScoreSet]:
+    """Score sets in the order of the names; what was scored before is read, the rest is scored on the same cases.
+
+    Two of the same name get a number.
+    """
+    from rareunet_training.score_files import read_scores
+    from rareunet_training.scoring import score_contestants
+
+    sets = {name: read_scores(Path(name)) for name in names if _is_score_file(name)}
+    others = [name for name in dict.fromkeys(names) if name not in sets]
+    if others:
+        plan = _plan(arguments, config)
+        contestants = [_contestant(name, names, plan, config) for name in others]
+        with with_progress(plan, f"{len(contestants)} contestants") as watched:
+            sets |= zip(others, score_contestants(contestants, watched), strict=True)
+    return _named_apart([sets[name] for name in names])
+
+
+def _plan(arguments: argparse.Namespace, config: TrainingConfig) -> Plan:
+    """The cases and conditions of the arguments."""
+    from rareunet_training.scoring import Plan
+
+    labelled = find_labelled(arguments, config)
+    dice_alone = arguments.metric == "dice" and not arguments.world
+    return Plan(labelled, arguments.protocol or "standard", arguments.shape, "dice" if dice_alone else "all")
+
+
+def pictured_case(names: Sequence[str], arguments: argparse.Namespace, config: TrainingConfig) -> Case:
+    """The case that --pictures names.
+
+    Raises:
+        ValueError: it is not among the cases, or no contestant is a model, which alone can be shown.
+    """
+    if not any(is_model(name) for name in names):
+        raise ValueError(
+            "--pictures asks models for their answers, and all of these are saved scores or label maps: name a model"
+            " among them."
+        )
+    cases = {case.name: case for case in find_labelled(arguments, config).cases}
+    if arguments.pictures not in cases:
+        some = ", ".join(list(cases)[:3])
+        raise ValueError(
+            f"--pictures: no case is called {arguments.pictures!r}: choose one of the {len(cases)} that are compared"
+            f" ({some}{', ...' if len(cases) > 3 else ''})."
+        )
+    return cases[arguments.pictures]
+
+
+def draw_pictures(
+    names: Sequence[str],
+    sets: Sequence[ScoreSet],
+    case: Case,
+    arguments: argparse.Namespace,
+    config: TrainingConfig,
+) -> list[str]:
+    """Writes figure_scales.png: the reference and each model's answers on a case, a column per resolution.
+
+    Returns:
+        names of the contestants that are not in it, because they are no models.
+    """
+    from rareunet_training.conditions import quick_conditions
+    from rareunet_training.pictures import PictureRow, draw_rows
+    from rareunet_training.samples import load_sample
+
+    rows: list[PictureRow] = []
+    for name, scores in zip(names, sets, strict=True):
+        if is_model(name):
+            segmenter = _segmenter(name, arguments.shape, config)
+            bundle = segmenter.bundle
+            sample = load_sample(case, [label.value for label in bundle.labels], bundle.intensity)
+            rows += [PictureRow(scores.name, sample, segmenter)]
+    left_out = [scores.name for name, scores in zip(names, sets, strict=True) if not is_model(name)]
+    note = f"Not shown, since no model was given: {', '.join(left_out)}." if left_out else ""
+    conditions = quick_conditions(
+        "published" if arguments.protocol == "published" else "aligned", arguments.shape
+    )
+    reference = PictureRow("reference", rows[0].sample)
+    path = arguments.output / "figure_scales.png"
+    draw_rows([reference, *rows], bundle, conditions, path, f"{case.name}. {note}".strip())
+    return left_out
+
+
+def is_model(name: str) -> bool:
+    """Whether a word names a model, not saved scores or a folder of label maps."""
+    return not _is_score_file(name) and not _is_folder_of_predictions(name)
+
+
+def _contestant(name: str, names: Sequence[str], plan: Plan, config: TrainingConfig) -> Contestant:
+    from rareunet.predictor import Predictor
+    from rareunet_training.labelled_cases import check_unseen
+    from rareunet_training.scoring import folder_contestant, model_contestant
+
+    if _is_folder_of_predictions(name):
+        return folder_contestant(Path(name), plan, _labels(names, config))
+    model, way = _model_and_way(name)
+    predictor = Predictor(model, config.fit.device)
+    if warning := check_unseen(predictor.bundle, plan.labelled):
+        print(f"warning: {warning}", file=sys.stderr)
+    return model_contestant(predictor, plan, way)
+
+
+def _segmenter(name: str, shape: Sequence[int], config: TrainingConfig) -> Segmenter:
+    from rareunet.predictor import Predictor
+    from rareunet_training.baselines import baseline
+
+    model, way = _model_and_way(name)
+    predictor = Predictor(model, config.fit.device)
+    return baseline(way, predictor, shape) if way else predictor
+
+
+def _model_and_way(name: str) -> tuple[str, str]:
+    """ "MODEL:up" -> ("MODEL", "up"); a name without a way of baselines.BASELINES stays whole."""
+    from rareunet_training.baselines import BASELINES
+
+    model, _, way = name.rpartition(":")
+    return (model, way) if model and way in BASELINES else (name, "")
+
+
+def _is_score_file(name: str) -> bool:
+    return name.endswith(".json")
+
+
+def _is_folder_of_predictions(name: str) -> bool:
+    from rareunet.bundle import DESCRIPTION_FILE, packaged_models
+
+    return (
+        name not in packaged_models() and Path(name).is_dir() and not (Path(name) / DESCRIPTION_FILE).exists()
+    )
+
+
+def _labels(names: Sequence[str], config: TrainingConfig) -> dict[int, str]:
+    """The label set: the configuration's, else that of the first model among the contestants."""
+    from rareunet.bundle import Bundle
+
+    if config.model.labels:
+        return dict(zip(config.model.label_values, config.model.label_names, strict=True))
+    for name in filter(is_model, names):
+        return {label.value: label.name for label in Bundle.load(_model_and_way(name)[0]).labels}
+    raise ValueError(
+        "the label set of the predictions is not known: give --config, or a model to compare with."
+    )
+
+
+def _named_apart(sets: Sequence[ScoreSet]) -> list[ScoreSet]:
+    """The sets with a number behind a name that occurs again."""
+    apart: list[ScoreSet] = []
+    for scores in sets:
+        taken = {other.name for other in apart}
+        names = [scores.name, *(f"{scores.name} ({number})" for number in range(2, len(sets) + 1))]
+        apart.append(replace(scores, name=next(name for name in names if name not in taken)))
+    return apart

@@ -1,0 +1,79 @@
+"""Does mirroring at test time pay? Prints mean Dice of the plain and the mirrored answer, and their paired difference.
+
+    python docs/study/mirroring.py MODEL --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
+
+The mirrored answer averages the probabilities of the scan and of the scan flipped left to right, for twice the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from rareunet.prediction import Prediction
+from rareunet.predictor import Predictor
+from rareunet.volume import Volume
+from rareunet_training.conditions import coarser, native, paper_conditions
+from rareunet_training.configuration import read_config
+from rareunet_training.evaluation import evaluate
+from rareunet_training.labelled_cases import held_out_cases
+from rareunet_training.samples import load_sample
+
+CONDITIONS = [
+    native(),
+    coarser("isotropic 2 mm", [2, 2, 2]),
+    coarser("thick 4 mm along S", [4, 1, 1]),
+    *paper_conditions("aligned"),
+]
+
+
+class Mirrored:
+    """A predictor that looks at each scan twice. Presented scans lie in canonical axes: R is the last one."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.bundle, self._predictor = predictor.bundle, predictor
+
+    def predict(self, volume: Volume, *, force: bool = False) -> Prediction:
+        flipped = replace(volume, voxels=np.ascontiguousarray(volume.voxels[..., ::-1]))
+        plain, mirrored = (
+            self._predictor.predict(scan, force=force, with_probabilities=True) for scan in (volume, flipped)
+        )
+        assert plain.probabilities is not None
+        assert mirrored.probabilities is not None
+        classes = (plain.probabilities + mirrored.probabilities[..., ::-1]).argmax(axis=0)
+        values = np.array([0, *(label.value for label in self.bundle.labels)], plain.label_map.dtype)
+        return replace(plain, label_map=values[classes])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("overrides", nargs="*")
+    arguments = parser.parse_args()
+    predictor = Predictor(arguments.model)
+    values = [label.value for label in predictor.bundle.labels]
+    dice: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for case in held_out_cases(read_config(arguments.config, arguments.overrides)).cases:
+        sample = load_sample(case, values, predictor.bundle.intensity)
+        scores = [evaluate(p, [sample], CONDITIONS, "dice") for p in (predictor, Mirrored(predictor))]
+        for plain, mirrored in zip(*scores, strict=True):
+            dice[plain.condition].append((plain.mean_dice, mirrored.mean_dice))
+    print(f"{'condition':<22}  plain  mirrored  difference +- SE")
+    for condition, pairs in dice.items():
+        plain, mirrored = np.transpose(pairs)
+        gain = mirrored - plain
+        error = gain.std(ddof=1) / len(gain) ** 0.5
+        print(
+            f"{condition:<22}  {plain.mean():.3f}     {mirrored.mean():.3f}     {gain.mean():+.3f} +- {error:.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
