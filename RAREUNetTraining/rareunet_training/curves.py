@@ -44,7 +44,7 @@ def _lines(axes: Axes, rows: Sequence[Row], prefix: str) -> None:
             linewidth=2 if total else 1.2,
             marker="." if len(points) < 30 else None,
         )
-    last = max((int(row["epoch"]) for row in rows), default=1)
+    last = max(int(row["epoch"]) for row in rows)
     axes.set_xlim(0.5, max(last, 2) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)

@@ -48,11 +48,8 @@ def describe_bundle(config: TrainingConfig, training: Sequence[SampleFacts]) -> 
     )  # fmt: skip
 
 
-def take_weights(network: RAREUNet, bundle: Bundle) -> int:
+def take_weights(network: RAREUNet, bundle: Bundle) -> None:
     """Gives a network the weights of a trained one, but for those of another shape, such as heads for other labels.
-
-    Returns:
-        how many of its parameter tensors were taken.
 
     Raises:
         ValueError: nothing below the heads fits, so that there would be no gain.
@@ -67,7 +64,6 @@ def take_weights(network: RAREUNet, bundle: Bundle) -> int:
             " preset and network, or start without it."
         )
     network.load_state_dict({**ours, **fitting})
-    return len(fitting)
 
 
 def case_hash(name: str) -> str:
