@@ -20,6 +20,7 @@ from rareunet.volume import Volume
 
 # Scores brought back to the scan's spacing at a time.
 PLANES_BYTES = 32_000_000
+ABOVE_PADDING = 1e-6  # of an intensity range of 1
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,8 @@ def normalise(image: np.ndarray, rule: IntensityRule) -> np.ndarray:
     """Stretches each channel of (C, Z, Y, X) to [0, 1] by its own percentiles, as float32.
 
     Voxels that are not finite, and planes of constant padding around the scan, are left out of the percentiles
-    and become 0. A constant channel becomes 0 everywhere.
+    and become 0. A constant channel becomes 0 everywhere. Done twice it changes nothing more than rounding does: the
+    lowest voxels of the scan itself become ABOVE_PADDING, so that they are not taken for padding the next time.
     """
     result = np.zeros(image.shape, dtype=np.float32)
     for channel, normalised in zip(image, result, strict=True):
@@ -153,7 +155,8 @@ def normalise(image: np.ndarray, rule: IntensityRule) -> np.ndarray:
         values = normalised[content]  # a view: all that follows is in place, which large scans need
         values[...] = channel[content]
         finite = np.isfinite(values)
-        measured = values[finite & (values != _padding_value(channel))]
+        scanned = finite & (values != _padding_value(channel))
+        measured = values[scanned]
         low = high = np.float32(0)
         if measured.size:
             ends = [rule.lower_percentile, rule.upper_percentile]
@@ -164,6 +167,7 @@ def normalise(image: np.ndarray, rule: IntensityRule) -> np.ndarray:
             values -= low
             values /= high - low
             np.clip(values, 0, 1, out=values)
+            np.maximum(values, ABOVE_PADDING, out=values, where=scanned)
         else:
             values[...] = 0
     return result

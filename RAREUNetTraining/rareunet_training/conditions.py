@@ -85,6 +85,12 @@ def paper_scale(depth: int, protocol: str = "aligned", shape: Sequence[int] = PA
     return Condition(f"scale {SCALES[depth]} ({protocol})", present)
 
 
+def crop_of_patch(patch: Sequence[int]) -> tuple[int, int, int]:
+    """(Z, Y, X) of the crop at the paper's scales for a model trained on such patches: it can be halved three times."""
+    z, y, x = (max(16, -(-n // 8) * 8) for n in patch)
+    return z, y, x
+
+
 def clinical_conditions() -> list[Condition]:
     """What clinics see: the scan's own field of view at isotropic spacings and in thick slices."""
     isotropic = [coarser(f"isotropic {mm} mm", [mm] * 3) for mm in ISOTROPIC_MM]

@@ -20,7 +20,7 @@ from rareunet.bundle import Bundle
 from rareunet.network import RAREUNet
 from rareunet.predictor import Predictor
 from rareunet_training.checkpoint import load_checkpoint, save_checkpoint
-from rareunet_training.conditions import Condition, quick_conditions
+from rareunet_training.conditions import Condition, crop_of_patch, quick_conditions
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.dataset import Step, StepDataset
 from rareunet_training.distributed import Processes
@@ -139,7 +139,9 @@ class Trainer:
     def validate(self) -> list[Score]:
         """Scores the averaged weights on some validation cases, at the few resolutions that matter most."""
         cases = self.validation[: self.config.data.validation_cases or None]
-        return self.score(cases, quick_conditions(self.config.fit.protocol))
+        return self.score(
+            cases, quick_conditions(self.config.fit.protocol, crop_of_patch(self.config.fit.patch))
+        )
 
     def score(
         self, cases: SampleCache, conditions: Sequence[Condition], metrics: Metrics = "dice"

@@ -254,3 +254,15 @@ def test_padding_fits_the_poolings_and_leaves_two_voxels(spacing, size):
     assert all(n == int(n) for n in at_bottleneck)
     assert np.prod(at_bottleneck) >= 2
     assert all(0 <= before - after <= 1 for before, after in padding)
+
+
+def test_second_normalisation_changes_nothing():
+    """A scan whose background is 0, also within the head: the voxels clipped to the bottom are no background."""
+    random = np.random.default_rng(0)
+    scan = np.zeros((1, 24, 24, 24))
+    scan[0, 4:20, 4:20, 4:20] = random.normal(300, 100, (16, 16, 16)).clip(20)
+    scan[0, 8:12, 8:12, 8:12] = 0
+    once = normalise(scan, IntensityRule())
+    assert normalise(once, IntensityRule()) == pytest.approx(once, abs=1e-3)
+    assert (once[scan == 0] == 0).all()
+    assert once.max() == 1

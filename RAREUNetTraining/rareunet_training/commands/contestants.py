@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rareunet_training.commands.scored_data import find_labelled, with_progress
+from rareunet_training.commands.scored_data import find_labelled, paper_crop, with_progress
 
 if TYPE_CHECKING:
     from rareunet_training.cases import Case
@@ -41,9 +41,9 @@ def _plan(arguments: argparse.Namespace, config: TrainingConfig) -> Plan:
     """The cases and conditions of the arguments."""
     from rareunet_training.scoring import Plan
 
-    labelled = find_labelled(arguments, config)
+    labelled, shape = find_labelled(arguments, config), paper_crop(arguments, config)
     dice_alone = arguments.metric == "dice" and not arguments.world
-    return Plan(labelled, arguments.protocol or "standard", arguments.shape, "dice" if dice_alone else "all")
+    return Plan(labelled, arguments.protocol or "standard", shape, "dice" if dice_alone else "all")
 
 
 def pictured_case(names: Sequence[str], arguments: argparse.Namespace, config: TrainingConfig) -> Case:
@@ -83,18 +83,17 @@ def draw_pictures(
     from rareunet_training.pictures import PictureRow, draw_rows
     from rareunet_training.samples import load_sample
 
+    shape = paper_crop(arguments, config)
     rows: list[PictureRow] = []
     for name, scores in zip(names, sets, strict=True):
         if is_model(name):
-            segmenter = _segmenter(name, arguments.shape, config)
+            segmenter = _segmenter(name, shape, config)
             bundle = segmenter.bundle
             sample = load_sample(case, [label.value for label in bundle.labels], bundle.intensity)
             rows += [PictureRow(scores.name, sample, segmenter)]
     left_out = [scores.name for name, scores in zip(names, sets, strict=True) if not is_model(name)]
     note = f"Not shown, since no model was given: {', '.join(left_out)}." if left_out else ""
-    conditions = quick_conditions(
-        "published" if arguments.protocol == "published" else "aligned", arguments.shape
-    )
+    conditions = quick_conditions("published" if arguments.protocol == "published" else "aligned", shape)
     reference = PictureRow("reference", rows[0].sample)
     path = arguments.output / "figure_scales.png"
     draw_rows([reference, *rows], bundle, conditions, path, f"{case.name}. {note}".strip())

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from rareunet_training.commands.scored_data import (
     add_data_arguments,
     find_labelled,
+    paper_crop,
     split_words,
     with_progress,
 )
@@ -89,7 +90,7 @@ def _score_model(
     bundle = predictor.bundle
     if warning := check_unseen(bundle, labelled):
         print(f"warning: {warning}", file=sys.stderr)
-    plan = Plan(labelled, arguments.protocol or usual_protocol(bundle), arguments.shape)
+    plan = Plan(labelled, arguments.protocol or usual_protocol(bundle), paper_crop(arguments, config))
     with with_progress(plan, bundle.name) as watched:
         contestant = model_contestant(predictor, watched, arguments.baseline, arguments.save_predictions)
         (scores,) = score_contestants([contestant], watched)
@@ -112,7 +113,7 @@ def _score_predictions(
         labels = dict(zip(config.model.label_values, config.model.label_names, strict=True))
     if not labels:
         raise ValueError("the label set is not known: name a model of these structures, or give --config.")
-    plan = Plan(labelled, arguments.protocol or "all", arguments.shape)
+    plan = Plan(labelled, arguments.protocol or "all", paper_crop(arguments, config))
     with with_progress(plan, arguments.predictions.name) as watched:
         (scores,) = score_contestants([folder_contestant(arguments.predictions, watched, labels)], watched)
     return scores

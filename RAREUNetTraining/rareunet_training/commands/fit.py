@@ -157,7 +157,7 @@ def _refuse_to_overwrite(output: Path, resume: bool) -> None:
 
 def _train(trainer: Trainer, output: Path, watch: Watch, progress: ProgressWriter) -> None:
     """Runs all epochs; the first process keeps the records."""
-    from rareunet_training.conditions import quick_conditions
+    from rareunet_training.conditions import crop_of_patch, quick_conditions
     from rareunet_training.curves import draw_curves
     from rareunet_training.history import History
     from rareunet_training.pictures import draw_cases
@@ -174,7 +174,8 @@ def _train(trainer: Trainer, output: Path, watch: Watch, progress: ProgressWrite
             draw_curves(history.rows, output / "curves.png")
             if report.scores:
                 shown = [trainer.validation[i] for i in range(min(PICTURED_CASES, len(trainer.validation)))]
-                conditions = quick_conditions(trainer.config.fit.protocol)
+                fit = trainer.config.fit
+                conditions = quick_conditions(fit.protocol, crop_of_patch(fit.patch))
                 draw_cases(trainer.predictor(), shown, conditions, output / "validation.png")
             print(_line(report, trainer.config.fit.epochs), flush=True)
             watch(report)
@@ -186,7 +187,7 @@ def finish(trainer: Trainer, output: Path) -> Path:
     """Scores the final weights on all validation cases and saves the bundle with its resolution card."""
     from rareunet.bundle import Bundle
     from rareunet_training.commands.evaluate import show, write
-    from rareunet_training.conditions import conditions_of
+    from rareunet_training.conditions import conditions_of, crop_of_patch
     from rareunet_training.score_files import ScoreSet, reference_hash
     from rareunet_training.scores import resolution_card
     from rareunet_training.scoring import model_facts, usual_protocol
@@ -197,7 +198,8 @@ def finish(trainer: Trainer, output: Path) -> Path:
         bundle.save(folder, network)
     if len(trainer.validation):
         protocol, names = usual_protocol(bundle), tuple(label.name for label in bundle.labels)
-        scores = tuple(trainer.score(trainer.validation, conditions_of(protocol), "all"))
+        conditions = conditions_of(protocol, crop_of_patch(trainer.config.fit.patch))
+        scores = tuple(trainer.score(trainer.validation, conditions, "all"))
         if first:
             source = f"{Path(trainer.config.data.folder).name}, fold {trainer.config.data.fold}"
             references = {sample.name: reference_hash(sample) for sample in trainer.validation}

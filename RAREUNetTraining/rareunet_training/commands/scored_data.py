@@ -32,9 +32,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "--shape",
         nargs=3,
         type=int,
-        default=(32, 64, 32),
         metavar=("Z", "Y", "X"),
-        help="the paper's crop, for aligned, published and pad (32 64 32)",
+        help="the paper's crop, for aligned, published and pad (fit.patch; 32 64 32 without --config)",
     )
 
 
@@ -42,6 +41,13 @@ def split_words(words: Sequence[str], overrides: Sequence[str]) -> tuple[list[st
     """Models and overrides: argparse takes a section.name=value that follows the models for one of them."""
     settings = [word for word in words if "=" in word and not Path(word).exists()]
     return [word for word in words if word not in settings], [*settings, *overrides]
+
+
+def paper_crop(arguments: argparse.Namespace, config: TrainingConfig) -> Sequence[int]:
+    """(Z, Y, X) of the crop at the paper's scales: what was asked for, else what the training saw."""
+    from rareunet_training.conditions import crop_of_patch
+
+    return arguments.shape or crop_of_patch(config.fit.patch)
 
 
 def find_labelled(arguments: argparse.Namespace, config: TrainingConfig) -> LabelledCases:
