@@ -14,7 +14,6 @@ from monai import transforms
 from torch.utils.data import Dataset
 
 from rareunet_training.augmentation import augment, build_augmentation
-from rareunet_training.conditions import crop_or_pad, paper_starts
 from rareunet_training.configuration import AugmentationConfig, FitConfig
 from rareunet_training.samples import Sample, SampleCache
 from rareunet_training.views import (
@@ -118,9 +117,7 @@ def make_views(
     shape = patch_shape(fit.patch, settings.reference_spacing_mm, spacing)
     transform = None if augmentation is None else _transform(augmentation, spacing)
     patches = [
-        augmented_patch(
-            sample, transform, shape, key, fit.foreground_crops, centred=fit.protocol == "published"
-        )
+        augmented_patch(sample, transform, shape, key, fit.foreground_crops)
         for sample, key in zip(samples, keys, strict=True)
     ]
     s = settings
@@ -157,17 +154,10 @@ def augmented_patch(
     shape: Shape,
     key: Sequence[int],
     foreground_crops: float = 0.0,
-    *,
-    centred: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A random or the centred patch (Z, Y, X voxels) of a sample, augmented if there is a transform."""
+    """A random patch (Z, Y, X voxels) of a sample, augmented if there is a transform."""
     random = np.random.default_rng(list(key))
-    if centred:
-        starts = paper_starts(sample.label.shape, shape)
-        image = crop_or_pad(sample.image, starts, shape)
-        label = crop_or_pad(sample.label[None], starts, shape)[0]
-    else:
-        image, label = random_crop(sample, shape, random, foreground_crops)
+    image, label = random_crop(sample, shape, random, foreground_crops)
     if transform is not None:
         image, label = augment(transform, np.ascontiguousarray(image), label, int(random.integers(2**31)))
     return image, label

@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("overrides", nargs="*")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     predictor = Predictor(arguments.model)
     values = [label.value for label in predictor.bundle.labels]
     dice: dict[str, list[tuple[float, float]]] = defaultdict(list)
