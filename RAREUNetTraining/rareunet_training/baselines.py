@@ -152,26 +152,26 @@ class _FullConvolution(Convolution):
 
 
 class _FullUpConvolution(nn.Module):
-    """A transposed convolution with its full kernel on waiting axes: stride 1 there, divided by the usual stride."""
+    """A transposed convolution with another's weights that is never collapsed."""
 
-    def __init__(self, convolution: nn.Module) -> None:
+    def __init__(self, convolution: UpConvolution) -> None:
         super().__init__()
         self.convolution = convolution
 
     def forward(self, features: Tensor, waiting: Axes = NO_AXES) -> Tensor:
         if not any(waiting):
             return self.convolution(features)
-        up: UpConvolution = self.convolution  # type: ignore[assignment]  # torch types it as any Module
-        stride, extra = [1 if w else 2 for w in waiting], [0 if w else 1 for w in waiting]
-        raised = functional.conv_transpose3d(
-            features.float(),
-            up.weight / 2 ** sum(waiting),
-            up.bias,
-            stride=stride,
-            padding=1,
-            output_padding=extra,
-        )
-        return raised.to(features.dtype)
+        return full_up_convolution(self.convolution, features, waiting)
+
+
+def full_up_convolution(up: UpConvolution, features: Tensor, waiting: Axes = NO_AXES) -> Tensor:
+    """A transposed convolution with its full kernel on waiting axes: stride 1 there, divided by the usual stride."""
+    stride, extra = [1 if w else 2 for w in waiting], [0 if w else 1 for w in waiting]
+    kernel = up.weight / 2 ** sum(waiting)
+    raised = functional.conv_transpose3d(
+        features.float(), kernel, up.bias, stride=stride, padding=1, output_padding=extra
+    )
+    return raised.to(features.dtype)
 
 
 def with_full_kernels(network: RAREUNet) -> RAREUNet:
@@ -179,7 +179,7 @@ def with_full_kernels(network: RAREUNet) -> RAREUNet:
     network = copy.deepcopy(network)
     for block in [*network.encoder, network.bottleneck, *network.gateways.values(), *network.decoder]:
         block.convolutions = nn.ModuleList(_FullConvolution(c) for c in block.convolutions)
-    network.upsamplers = nn.ModuleList(_FullUpConvolution(up) for up in network.upsamplers)
+    network.upsamplers = nn.ModuleList(_FullUpConvolution(up) for up in network.upsamplers)  # type: ignore[arg-type]  # any Module to torch
     return network
 
 

@@ -5,7 +5,8 @@
 Each row is a process of its own. "least" is what the input and output of the largest layer take, in the type of the
 features; "rise" is what the walk adds to the process (glibc has given back before what it kept of a small first walk),
 "whole process" includes Python, PyTorch, weights and image.
---large adds 4 x 128 x 256 x 256 with the preset "paper" (about 3.4 GB, minutes).
+--large adds 4 x 128 x 256 x 256 with the preset "paper" (about 3.4 GB, minutes), and the command `segment` on a file of
+400 x 512 x 512 voxels of 0.4 mm, in one piece and in tiles, which must stay within 8 GB.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+import SimpleITK
 import torch
 
 from rareunet.architecture import Architecture
@@ -37,6 +42,9 @@ ROUTES = (
 )
 LARGE = ("paper", 4, (128, 256, 256), (0, 0, 0))
 TOLERANCE = 0.25
+LARGE_SCAN = (400, 512, 512)
+LARGE_SCAN_MM = 0.4
+LARGE_SCAN_LIMIT_GB = 8
 
 
 def memory(kind: str) -> float:
@@ -98,6 +106,45 @@ def compare(preset: str, channels: int, shape: tuple, depths: tuple, dtype: str)
     return within
 
 
+def segment_large_scan(memory_gb: str) -> bool:
+    """Prints what `segment` takes for a file of LARGE_SCAN; whether it succeeds within the limit."""
+    with tempfile.TemporaryDirectory() as folder:
+        scan, output = Path(folder) / "scan.nii", Path(folder) / "out"
+        voxels = np.random.default_rng(0).integers(0, 256, LARGE_SCAN, dtype=np.int16)
+        image = SimpleITK.GetImageFromArray(voxels)
+        image.SetSpacing([LARGE_SCAN_MM] * 3)
+        SimpleITK.WriteImage(image, str(scan))
+        words = [
+            "segment",
+            str(scan),
+            "--output",
+            str(output),
+            "--force",
+            "--device",
+            "cpu",
+            "--memory",
+            memory_gb,
+        ]
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "rareunet", *words]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            printed = process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        seconds, peak = time.perf_counter() - start, usage.ru_maxrss * 1024 / 1e9
+        good = process.returncode == 0 and peak <= LARGE_SCAN_LIMIT_GB and any(output.iterdir())
+    tiles = re.search(r"in (\d+) overlapping tiles of ([\dx ]+) voxels", printed)
+    how = f"{tiles[1]} tiles of {tiles[2]}" if tiles else "one piece"
+    print(
+        f"{'ok  ' if good else 'FAIL'} segment, {' x '.join(map(str, LARGE_SCAN))} voxels of {LARGE_SCAN_MM} mm,"
+        f" --memory {memory_gb}: {how}, {seconds:.0f} s, whole process {peak:.2f} GB (limit {LARGE_SCAN_LIMIT_GB})",
+        flush=True,
+    )
+    return good
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--large", action="store_true")
@@ -111,6 +158,8 @@ def main() -> int:
         return 0
     rows = (*ROUTES, LARGE) if arguments.large else ROUTES
     good = [compare(*row, dtype) for row in rows for dtype in ("float32", "bfloat16")]
+    if arguments.large:
+        good += [segment_large_scan(memory_gb) for memory_gb in ("4", "0.5")]
     return 0 if all(good) else 1
 
 
