@@ -49,6 +49,14 @@ def degrade(
     return image
 
 
+def class_fractions(
+    label: np.ndarray, classes: int, sizes: Sequence[int], steps: Sequence[float]
+) -> np.ndarray:
+    """Share (K, Z, Y, X) of each coarse voxel that each class fills, float32; arguments as in `majority_label`."""
+    one_hot = (label[np.newaxis] == np.arange(classes).reshape(-1, 1, 1, 1)).astype(np.float32)
+    return degrade(one_hot, sizes, steps)
+
+
 def majority_label(
     label: np.ndarray, classes: int, sizes: Sequence[int], steps: Sequence[float]
 ) -> np.ndarray:
@@ -59,8 +67,7 @@ def majority_label(
         classes: number of classes.
         sizes, steps: as in `degrade`; the whole voxel counts, gaps included.
     """
-    one_hot = (label[np.newaxis] == np.arange(classes).reshape(-1, 1, 1, 1)).astype(np.float32)
-    return degrade(one_hot, sizes, steps).argmax(axis=0).astype(np.uint8)
+    return class_fractions(label, classes, sizes, steps).argmax(axis=0).astype(np.uint8)
 
 
 def corner_label(label: np.ndarray, depth: int) -> np.ndarray:

@@ -7,21 +7,17 @@ The mirrored answer averages the probabilities of the scan and of the scan flipp
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
+from pairs import model_and_samples, print_pairs
 
 from rareunet.prediction import Prediction
 from rareunet.predictor import Predictor
 from rareunet.volume import Volume
 from rareunet_training.conditions import coarser, native, paper_conditions
-from rareunet_training.configuration import read_config
 from rareunet_training.evaluation import evaluate
-from rareunet_training.labelled_cases import held_out_cases
-from rareunet_training.samples import load_sample
 
 CONDITIONS = [
     native(),
@@ -50,29 +46,13 @@ class Mirrored:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("model")
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("overrides", nargs="*")
-    arguments = parser.parse_intermixed_args()
-    predictor = Predictor(arguments.model)
-    values = [label.value for label in predictor.bundle.labels]
+    predictor, samples = model_and_samples(__doc__)
     dice: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for case in held_out_cases(read_config(arguments.config, arguments.overrides)).cases:
-        sample = load_sample(case, values, predictor.bundle.intensity)
+    for sample in samples:
         scores = [evaluate(p, [sample], CONDITIONS, "dice") for p in (predictor, Mirrored(predictor))]
         for plain, mirrored in zip(*scores, strict=True):
             dice[plain.condition].append((plain.mean_dice, mirrored.mean_dice))
-    print(f"{'condition':<22}  plain  mirrored  difference +- SE")
-    for condition, pairs in dice.items():
-        plain, mirrored = np.transpose(pairs)
-        gain = mirrored - plain
-        error = gain.std(ddof=1) / len(gain) ** 0.5
-        print(
-            f"{condition:<22}  {plain.mean():.3f}     {mirrored.mean():.3f}     {gain.mean():+.3f} +- {error:.3f}"
-        )
+    print_pairs(("plain", "mirrored"), dice)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,42 @@
+"""What the scripts of this folder share: a model and its held-out scans, and a table of paired Dice."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rareunet.predictor import Predictor
+from rareunet_training.configuration import read_config
+from rareunet_training.labelled_cases import held_out_cases
+from rareunet_training.samples import Sample, load_sample
+
+
+def model_and_samples(description: str | None) -> tuple[Predictor, Iterator[Sample]]:
+    """The model and the held-out samples that the command line names: MODEL --config FILE section.name=value ..."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("overrides", nargs="*")
+    arguments = parser.parse_intermixed_args()
+    predictor = Predictor(arguments.model)
+    values = [label.value for label in predictor.bundle.labels]
+    cases = held_out_cases(read_config(arguments.config, arguments.overrides)).cases
+    return predictor, (load_sample(case, values, predictor.bundle.intensity) for case in cases)
+
+
+def print_pairs(names: tuple[str, str], dice: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+    """A row per condition: mean Dice of both, and the paired difference with its standard error."""
+    print(f"{'condition':<34}  {names[0]}  {names[1]}  difference +- SE")
+    for condition, pairs in dice.items():
+        first, second = np.transpose(pairs)
+        gain = second - first
+        error = gain.std(ddof=1) / len(gain) ** 0.5
+        print(
+            f"{condition:<34}  {first.mean():{len(names[0])}.3f}  {second.mean():{len(names[1])}.3f}"
+            f"  {gain.mean():+.3f} +- {error:.3f}"
+        )
