@@ -323,13 +323,23 @@ def test_a_worker_that_says_nothing_is_given_up(make_client, request_one, comman
     assert said in outcome.failure.details
     assert client.state is State.STOPPED
     client._command = light_worker()
-    client._silence.setInterval(60_000)
+    client._silence.seconds = 60
     assert Outcome(client, request_one).wait().failure is None
 
 
 def test_a_long_computation_is_no_silence(make_client, request_one):
     client = make_client(light_worker("time.sleep(4)"), seconds_to_answer=3)
     assert Outcome(client, request_one).wait().failure is None
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_busy_slicer_does_not_take_the_worker_for_silent(make_client, request_one, warm):
+    client = make_client(light_worker("pass"), seconds_to_answer=3)
+    if warm:
+        assert Outcome(client, request_one).wait().failure is None
+    outcome = Outcome(client, request_one)
+    time.sleep(4)  # a registration, say, in Slicer's own thread
+    assert outcome.wait().failure is None
 
 
 def test_warming_up_in_vain_is_given_up_too(make_client, request_one):
@@ -339,7 +349,7 @@ def test_warming_up_in_vain_is_given_up_too(make_client, request_one):
     outcome = Outcome(client, request_one)
     wait_until(lambda: "network" in outcome.steps)
     client._command = (sys.executable, ("-c", "import time; time.sleep(600)"))
-    client._silence.setInterval(500)
+    client._silence.seconds = 0.5
     client.cancel()
     wait_until(lambda: client.state is State.STOPPED)
     assert outcome.failure is None

@@ -23,7 +23,13 @@ from rareunet.worker_protocol import (
     Segment,
     Segmented,
 )
-from RAREUNetSegmentLib.worker_process import WorkerProcess, single_shot, wait_for_ends, worker_command
+from RAREUNetSegmentLib.worker_process import (
+    SilenceTimer,
+    WorkerProcess,
+    single_shot,
+    wait_for_ends,
+    worker_command,
+)
 from RAREUNetSegmentLib.worker_request import (
     LABEL_MAP_FILE,
     VOXELS_FILE,
@@ -57,7 +63,7 @@ class WorkerClient:
         parent_folder: where private folders are made.
         command: program and first arguments of the worker.
         idle_minutes: how long it stays without work.
-        seconds_to_answer: how long it may take to say hello, and then to begin a scan.
+        seconds_to_answer: how long it may take to say hello, and then to begin a scan, while Slicer can listen.
     """
 
     def __init__(
@@ -74,7 +80,7 @@ class WorkerClient:
         self._job: Job | None = None
         self._job_number = 0
         self._idle = single_shot(60 * idle_minutes, self._stop)
-        self._silence = single_shot(seconds_to_answer, self._on_silence)
+        self._silence = SilenceTimer(seconds_to_answer, self._on_silence)
         sweep(parent_folder)
 
     @property
@@ -237,7 +243,7 @@ class WorkerClient:
         self._fail(worker_failures.not_started(self._job_number, self._command[0], reason))
 
     def _on_silence(self) -> None:
-        self._fail(worker_failures.silent(self._job_number, self._silence.interval / 1000))
+        self._fail(worker_failures.silent(self._job_number, self._silence.seconds))
 
 
 @lru_cache(maxsize=1)

@@ -170,6 +170,34 @@ def single_shot(seconds: float, function: Callable[[], None]) -> Any:
     return timer
 
 
+class SilenceTimer:
+    """Calls once after so long without restart or stop. A block of the event loop, in which nothing can be heard,
+    counts as one tick of the time however long it lasts."""
+
+    TICKS = 10
+
+    def __init__(self, seconds: float, function: Callable[[], None]) -> None:
+        self.seconds = seconds
+        self._function = function
+        self._ticks = 0
+        self._timer = qt.QTimer()
+        self._timer.connect("timeout()", self._tick)
+
+    def start(self) -> None:
+        """Begins to count, anew if it counted already."""
+        self._ticks = 0
+        self._timer.start(round(1000 * self.seconds / self.TICKS))
+
+    def stop(self) -> None:
+        self._timer.stop()
+
+    def _tick(self) -> None:
+        self._ticks += 1
+        if self._ticks == self.TICKS:
+            self.stop()
+            self._function()
+
+
 def _environment() -> Any:
     """Slicer's own, which PythonSlicer needs, with the folder of rareunet on the path."""
     environment = qt.QProcessEnvironment.systemEnvironment()

@@ -76,13 +76,6 @@ def box_of_region(region: RegionOfInterest, shape: Sequence[int], ijk_to_ras: np
     return z, y, x
 
 
-def cropped_matrix(ijk_to_ras: np.ndarray, box: Box) -> np.ndarray:
-    """World matrix of the voxels within a box."""
-    shift = np.eye(4)
-    shift[:3, 3] = [axis.start for axis in reversed(box)]
-    return ijk_to_ras @ shift
-
-
 def whole_box(shape: Sequence[int]) -> Box:
     z, y, x = (slice(0, int(n)) for n in shape)
     return z, y, x

@@ -114,20 +114,21 @@ def run_on_ladder(
         network: on the device of the first rung.
         image: float32 (C, Z, Y, X).
         progress: called with the fraction done after each tile.
-        memory: bytes that may be used; None for most of what is free.
+        memory: bytes that may be used, if so much is free; None for most of what is free.
 
     Raises:
         MemoryLadderError: not even the last rung fits.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(image))
-    advice = ADVICE if memory is None else ADVICE_UNDER_LIMIT
     notes: list[str] = []
-    reason = ""
+    reason, advice = "", ADVICE
     for rung in ladder.rungs:
-        free = USABLE * free_bytes(rung.device) if memory is None else memory
-        if rung.bytes > free:
-            needs = f"{rung.describe()} it needs about {_gb(rung.bytes)} and may use {_gb(free)}"
-            reason = reason or needs
+        free = free_bytes(rung.device)
+        allowed = USABLE * free if memory is None else min(memory, free)
+        if rung.bytes > allowed:
+            if not reason:
+                reason = f"{rung.describe()} it needs about {_gb(rung.bytes)} and may use {_gb(allowed)}"
+                advice = ADVICE_UNDER_LIMIT if allowed == memory else ADVICE
             continue
         if reason:
             notes.append(_note(rung, reason, advice))
@@ -138,7 +139,7 @@ def run_on_ladder(
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            reason = f"{rung.describe()} the memory ran out"
+            reason, advice = f"{rung.describe()} the memory ran out", ADVICE
         if rung.device.type == "cuda":
             torch.cuda.empty_cache()
     raise MemoryLadderError(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rareunet.architecture import Architecture
 from rareunet.slabs import SLAB_BYTES
 
-# Slabs and prepared kernels that are alive at a time; measured.
+# Slabs and prepared kernels that are alive at a time; measured. A slab is one plane at least.
 SLABS_ALIVE = 9
 
 
@@ -52,4 +52,5 @@ def walk_bytes(
         peaks.append(skips + layer[stage] * (2 if in_slabs else 3))
         below = layer[stage]
     peaks.append(below + 4 * a.classes * voxels[entry_depth])
-    return float(max(peaks) + (SLABS_ALIVE * SLAB_BYTES if in_slabs else 0))
+    plane = 4 * a.width(entry_depth) * math.prod(shape[1:])
+    return float(max(peaks) + (SLABS_ALIVE * max(SLAB_BYTES, plane) if in_slabs else 0))

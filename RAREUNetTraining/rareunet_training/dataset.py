@@ -6,7 +6,7 @@ All randomness is keyed by (seed, epoch, case or step), so that a resumed or dis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -77,7 +77,9 @@ class StepDataset(Dataset[Step]):
         batch = self.batches[step]
         mine = batch[self.rank :: self.world_size]
         keys = [(self.fit.seed, self.epoch, index) for index in mine or batch[:1]]
-        samples = [self.samples[index] for index in mine or batch[:1]]
+        # One spacing for the whole batch, in which they differ by rounding: all processes take the same routes.
+        spacing = self.samples.facts[batch[0]].spacing_mm
+        samples = [replace(self.samples[index], spacing_mm=spacing) for index in mine or batch[:1]]
         key = (self.fit.seed, self.epoch, step, len(self.samples))
         views = make_views(samples, keys, key, self.fit, self.augmentation, self.settings)
         names = [self.samples.facts[index].name for index in batch]

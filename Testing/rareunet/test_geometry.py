@@ -5,7 +5,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from rareunet.geometry import RegionOfInterest, Reorientation, box_of_region, cropped_matrix, whole_box
+from rareunet.geometry import RegionOfInterest, Reorientation, box_of_region, whole_box
 
 SHAPE = (3, 4, 5)
 ORIENTATIONS = list(product(permutations(range(3)), product((1, -1), repeat=3)))
@@ -143,13 +143,6 @@ def test_region_from_text():
 def test_region_from_other_text_is_refused(text):
     with pytest.raises(ValueError, match="six numbers"):
         RegionOfInterest.parse(text)
-
-
-def test_crop_keeps_world_positions():
-    matrix = matrix_of((2, 0, 1), (-1, 1, -1), oblique=True)
-    box = (slice(1, 3), slice(2, 4), slice(0, 2))
-    part = world_of(matrix, SHAPE)[(slice(None), *box)]
-    np.testing.assert_allclose(world_of(cropped_matrix(matrix, box), part.shape[1:]), part, atol=1e-9)
 
 
 def test_whole_box_is_everything():

@@ -175,6 +175,27 @@ def test_steps_say_what_to_do(bundle, image, monkeypatch):
     assert note.endswith("To avoid this, close other programs or place a smaller region of interest.")
 
 
+def test_what_is_not_free_cannot_be_allowed(bundle, image, monkeypatch):
+    ladder = ladder_for(bundle)
+    wanted = next(rung for rung in ladder.rungs if rung.tiles > 1)
+    monkeypatch.setattr(module, "free_bytes", lambda device: wanted.bytes)
+    result = run(bundle, image, ladder, 1e15)
+    assert result.rung == wanted
+    assert result.notes[0].endswith(
+        "To avoid this, close other programs or place a smaller region of interest."
+    )
+
+
+def test_running_out_below_the_limit_does_not_ask_for_a_higher_one(bundle, image, monkeypatch):
+    def run_out(*arguments):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+
+    monkeypatch.setattr(module, "_run", run_out)
+    monkeypatch.setattr(module, "free_bytes", lambda device: 1e16)
+    with pytest.raises(MemoryLadderError, match="the memory ran out.*close other programs"):
+        run(bundle, image, ladder_for(bundle), 1e15)
+
+
 def test_a_fifth_of_what_is_free_is_left_to_others(bundle, image, monkeypatch):
     ladder = ladder_for(bundle)
     for spare, same in ((1.01, True), (0.99, False)):

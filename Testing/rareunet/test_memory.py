@@ -61,6 +61,15 @@ def test_whole_layers_on_a_gpu_by_hand():
     assert slab_by_slab == 3 * layer
 
 
+def test_a_slab_is_one_plane_at_least(monkeypatch):
+    architecture = Architecture(1, 2, stages=1, filters=4, gateways=0)
+    monkeypatch.setattr(memory, "SLAB_BYTES", 0)
+    layer = 4 * 8 * 16 * 16 * 2
+    plane = 4 * 16 * 16 * 4  # as float32, which a slab becomes in between
+    needed = walk_bytes(architecture, (8, 16, 16), (0, 0, 0), 2, in_slabs=True)
+    assert needed == 3 * layer + memory.SLABS_ALIVE * plane
+
+
 def test_deeper_entries_and_waiting_axes_need_less():
     paper = Architecture.preset("paper", 4, 4)
     needs = [walk_bytes(paper, [128 // 2**d] * 3, (d,) * 3, in_slabs=True) for d in range(4)]

@@ -19,7 +19,7 @@ from rareunet_training.dataset import (
     random_crop,
     random_factors,
 )
-from rareunet_training.samples import Sample
+from rareunet_training.samples import Sample, SampleCache
 from rareunet_training.views import ViewSettings
 
 SETTINGS = ViewSettings((1.0, 1.0, 1.0), 4, 3, 2, IntensityRule())
@@ -70,6 +70,17 @@ def test_batches_are_mixed_anew_in_each_epoch():
 def test_spacings_are_equal_within_a_thousandth():
     batches = make_batches([MM, (1.0001, 1.0, 1.0), (1.3, 1.0, 1.0)], fit_config(batch_size=3), 0)
     assert sorted(sorted(batch) for batch in batches) == [[0, 1], [2]]
+
+
+def test_processes_take_the_same_routes_where_spacings_differ_by_rounding():
+    """1.25 mm stays as it is, 1.2504 mm is resampled: gradients of different routes can't be added up."""
+    mixed = [replace(ball, spacing_mm=(1.25 + 0.0004 * (i % 2),) * 3) for i, ball in enumerate(samples(8))]
+    cache, fit = SampleCache.of(mixed), fit_config(batch_size=2, patch=[16, 16, 16])
+    first, second = (StepDataset(cache, fit, None, SETTINGS, 0, rank, world_size=2) for rank in range(2))
+    for step in range(len(first)):
+        for view, other in zip(first[step].views, second[step].views, strict=True):
+            assert (view.name, view.axis_depths) == (other.name, other.axis_depths)
+            assert view.images.shape == other.images.shape
 
 
 def test_patch_is_rounded_and_never_empty():
