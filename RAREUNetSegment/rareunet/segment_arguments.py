@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory",
         type=_gigabytes,
         metavar="GB",
-        help="what the network may use beside its weights, if so much is free; the default is most of what is free. Less means tiles",
+        help="what the network may use beside its weights, at most what is free; the default is most of that. Less"
+        " means tiles",
     )
     parser.add_argument(
         "--entry-depth",
