@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rareunet_training.conditions import groups
+from rareunet_training.conditions import groups, paper_scale_names
 from rareunet_training.metrics import METRICS
+from rareunet_training.samples import Shape
 from rareunet_training.score_files import ScoreSet
 from rareunet_training.scores import Score, mean_of, median_of
 
@@ -55,6 +56,23 @@ class PairedDifference:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What has to agree before two evaluations can be paired; known before anything is scored.
+
+    Attributes:
+        name: what messages call the evaluation.
+        labels: names of the structures.
+        conditions: names of those that are scored.
+        shape: see score_files.ScoreSet.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    conditions: frozenset[str]
+    shape: Shape
+
+
+@dataclass(frozen=True)
 class _Pair:
     """A case's measure and seconds in both evaluations."""
 
@@ -78,14 +96,10 @@ def compare(
         frame: "scan" or "world", see scores.Score.
 
     Raises:
-        ValueError: no case or condition in common, or a case has different label maps in the two.
+        ValueError: no case or condition in common, a case has different label maps in the two, or see check_terms.
     """
     _check_references(base, other)
-    if base.labels != other.labels:
-        raise ValueError(
-            f"{base.name} was scored on {', '.join(base.labels)}, {other.name} on {', '.join(other.labels)}: compare"
-            " models of the same structures."
-        )
+    check_terms(terms_of(base), terms_of(other))
     conditions = dict.fromkeys(score.condition for score in base.scores)
     found = {condition: _pairs(base, other, condition, metric, frame) for condition in conditions}
     found = {condition: pairs for condition, pairs in found.items() if pairs}
@@ -98,6 +112,33 @@ def compare(
     single = [_difference(condition, names, [pairs], higher) for condition, pairs in found.items()]
     means = [_difference(title, names, pairs, higher) for title, pairs in _grouped(found).items()]
     return [*_corrected(single), *_corrected(means)]
+
+
+def terms_of(scores: ScoreSet) -> Terms:
+    """Of what was scored."""
+    conditions = frozenset(score.condition for score in scores.scores)
+    return Terms(scores.name, scores.labels, conditions, scores.shape)
+
+
+def check_terms(base: Terms, other: Terms) -> None:
+    """Refuses evaluations that can't be paired.
+
+    Raises:
+        ValueError: other structures, or other crops under one of the paper's scales that both have.
+    """
+    if base.labels != other.labels:
+        raise ValueError(
+            f"the structures of {base.name} are {', '.join(base.labels)}, those of {other.name}"
+            f" {', '.join(other.labels)}: compare models of the same structures."
+        )
+    cropped = [name for name in paper_scale_names() if name in base.conditions & other.conditions]
+    if cropped and base.shape != other.shape:
+        ours, theirs = (" x ".join(map(str, shape)) for shape in (base.shape, other.shape))
+        raise ValueError(
+            f"under {cropped[0]!r} {base.name} has crops of {ours} voxels (Z, Y, X), {other.name} of {theirs}: only"
+            f" scores on the same crop can be paired, so score both with the same --shape, {ours.replace(' x', '')} or"
+            f" {theirs.replace(' x', '')}."
+        )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -15,7 +15,7 @@ from rareunet.volume import Volume
 from rareunet_training.degradation import corner_label, degrade, halve, majority_label
 from rareunet_training.samples import Sample
 
-PAPER_SHAPE = (32, 64, 32)  # (Z, Y, X) of the published hippocampus experiments
+PAPER_SHAPE = (32, 64, 32)  # (Z, Y, X) voxels of the published hippocampus experiments
 SCALES = ("1", "1/2", "1/4", "1/8")
 ISOTROPIC_MM = (1.3, 1.5, 2, 3, 4)
 THICK_MM = (2, 3, 4, 6)
@@ -66,7 +66,11 @@ def coarser(name: str, spacing_mm: Sequence[float], thickness: float = 1.0) -> C
 
 
 def paper_scale(depth: int, protocol: str = "aligned", shape: Sequence[int] = PAPER_SHAPE) -> Condition:
-    """The scan cropped or padded to the paper's shape and halved `depth` times."""
+    """The scan cropped or padded to a shape and halved `depth` times.
+
+    Args:
+        shape: (Z, Y, X), axes S, A, R, in voxels of the scan's grid.
+    """
 
     def present(sample: Sample, classes: int) -> tuple[Volume, np.ndarray]:
         starts = paper_starts(sample.label.shape, shape)
@@ -86,7 +90,15 @@ def paper_scale(depth: int, protocol: str = "aligned", shape: Sequence[int] = PA
 
 
 def crop_of_patch(patch: Sequence[int]) -> tuple[int, int, int]:
-    """(Z, Y, X) of the crop at the paper's scales for a model trained on such patches: it can be halved three times."""
+    """The crop at the paper's scales for a model trained on such patches: as many voxels, rounded up so that it can be
+    halved three times. The two are equally large in mm only where the scan has the reference spacing.
+
+    Args:
+        patch: (Z, Y, X) in voxels of the reference spacing.
+
+    Returns:
+        (Z, Y, X), axes S, A, R, in voxels of the scan's grid.
+    """
     z, y, x = (max(16, -(-n // 8) * 8) for n in patch)
     return z, y, x
 
@@ -106,6 +118,11 @@ def clinical_conditions() -> list[Condition]:
 def paper_conditions(protocol: str, shape: Sequence[int] = PAPER_SHAPE) -> list[Condition]:
     """The paper's four scales, "aligned" or "published"."""
     return [paper_scale(depth, protocol, shape) for depth in range(len(SCALES))]
+
+
+def paper_scale_names() -> list[str]:
+    """Names of the conditions that show a crop of the scan."""
+    return [c.name for protocol in ("aligned", "published") for c in paper_conditions(protocol)]
 
 
 def standard_conditions(shape: Sequence[int] = PAPER_SHAPE) -> list[Condition]:

@@ -10,10 +10,10 @@ import numpy as np
 from rareunet.bundle import Bundle
 from rareunet.prediction import Prediction
 from rareunet.volume import Volume
-from rareunet_training.conditions import Condition, native_volume, quick_conditions, standard_conditions
+from rareunet_training.conditions import Condition, native_volume
 from rareunet_training.metrics import agreement_per_class, dice_per_class
 from rareunet_training.samples import Sample
-from rareunet_training.scores import Score, resolution_card
+from rareunet_training.scores import Score
 
 Metrics = Literal["dice", "all"]
 
@@ -114,16 +114,3 @@ def to_grid(
     matrix, offset = between[2::-1, 2::-1], between[2::-1, 3]  # i, j, k -> z, y, x
     # "grid-constant" counts the outer half of the border voxels as inside.
     return affine_transform(label_map, matrix, offset, tuple(shape), order=0, mode="grid-constant")
-
-
-__all__ = [
-    "Score",
-    "Segmenter",
-    "class_indices",
-    "evaluate",
-    "quick_conditions",
-    "resolution_card",
-    "score",
-    "standard_conditions",
-    "to_grid",
-]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,8 +77,7 @@ def evaluate_predictions(
     Raises:
         ValueError: a prediction is missing, lies elsewhere or holds values that are not in the label set.
     """
-    by_folder = {c: folder / folder_name(c.name) for c in conditions}
-    saved = {c: _files(path) for c, path in by_folder.items() if path.is_dir()}
+    saved = _files_by_condition(folder, conditions)
     flat = {} if saved else _files(folder)
     scores = []
     for placed in samples:
@@ -90,6 +89,46 @@ def evaluate_predictions(
     return scores
 
 
+def saved_conditions(folder: Path, conditions: Sequence[Condition]) -> list[Condition]:
+    """The conditions that evaluate_predictions finds in a folder.
+
+    Raises:
+        ValueError: it holds no label maps.
+    """
+    return list(_saved(folder, conditions))
+
+
+def check_complete(
+    folder: Path, cases: Sequence[Case], conditions: Sequence[Condition], load: Callable[[Case], Sample]
+) -> None:
+    """Looks for every label map that evaluate_predictions will ask for.
+
+    Args:
+        load: reads a case; called only where a file is missing, since its condition may not apply to that scan.
+
+    Raises:
+        ValueError: a prediction is missing, or the folder holds no label maps.
+    """
+    saved = _saved(folder, conditions)
+    for case in cases:
+        absent = [(condition, files) for condition, files in saved.items() if case.name not in files]
+        sample = load(case) if absent else None
+        for condition, files in absent:
+            if sample is not None and condition.applies(sample):
+                _file_of(case.name, files)
+
+
+def _saved(folder: Path, conditions: Sequence[Condition]) -> dict[Condition, dict[str, Path]]:
+    """The label maps by case of each condition; of a folder without subfolders they are native."""
+    return _files_by_condition(folder, conditions) or {native(): _files(folder)}
+
+
+def _files_by_condition(folder: Path, conditions: Sequence[Condition]) -> dict[Condition, dict[str, Path]]:
+    """The label maps by case of each condition that has a subfolder."""
+    by_folder = {c: folder / folder_name(c.name) for c in conditions}
+    return {c: _files(path) for c, path in by_folder.items() if path.is_dir()}
+
+
 def _files(folder: Path) -> dict[str, Path]:
     files = {case_name(path): path for path in images_in(folder)} if folder.is_dir() else {}
     if not files:
@@ -97,18 +136,23 @@ def _files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _read(files: dict[str, Path], case: str, values: Sequence[int]) -> Volume:
+def _file_of(case: str, files: Mapping[str, Path]) -> Path:
     if case not in files:
-        some = ", ".join(sorted(files)[:3])
+        some, folder = ", ".join(sorted(files)[:3]), next(iter(files.values())).parent
         raise ValueError(
-            f"no prediction is named like the case {case} (there are {some}, ...): name each file like its scan, or"
-            " leave the case out by data.exclude."
+            f"{folder}: no prediction is named like the case {case} (there are {some}, ...): name each file like its"
+            " scan, or leave the case out by data.exclude."
         )
-    volume = read_volume(files[case])
+    return files[case]
+
+
+def _read(files: Mapping[str, Path], case: str, values: Sequence[int]) -> Volume:
+    path = _file_of(case, files)
+    volume = read_volume(path)
     unknown = sorted(set(np.unique(volume.voxels[0]).tolist()) - {0, *values})
     if unknown:
         raise ValueError(
-            f"{files[case]}: values {unknown[:5]} are not in the label set {list(values)}: give label maps with these."
+            f"{path}: values {unknown[:5]} are not in the label set {list(values)}: give label maps with these."
         )
     return volume
 

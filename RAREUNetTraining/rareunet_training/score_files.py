@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from rareunet_training.conditions import PAPER_SHAPE
 from rareunet_training.metrics import Agreement
-from rareunet_training.samples import Sample
+from rareunet_training.samples import Sample, Shape
 from rareunet_training.scores import Score
 
 FORMAT = 1
@@ -28,6 +29,7 @@ class ScoreSet:
         model: its name, version, SHA-256 and number ("parameters") of the weights, and how scans were presented to it;
             empty for another tool.
         protocol: which conditions.
+        shape: (Z, Y, X), axes S, A, R, of the crop at the paper's scales, in voxels of the scan's grid.
         data: where the cases come from, for a person.
         labels: names of the structures.
         references: a hash of each case's label map, by name; two sets are paired only where these agree.
@@ -37,6 +39,7 @@ class ScoreSet:
     name: str
     model: Mapping[str, str | int]
     protocol: str
+    shape: Shape
     data: str
     labels: tuple[str, ...]
     references: dict[str, str]
@@ -59,7 +62,7 @@ def write_scores(scores: ScoreSet, path: Path) -> None:
 
 
 def read_scores(path: Path) -> ScoreSet:
-    """Reads scores.json.
+    """Reads scores.json; one that does not tell its crop was made on the paper's.
 
     Raises:
         ValueError: unreadable, or not what write_scores writes.
@@ -71,7 +74,8 @@ def read_scores(path: Path) -> ScoreSet:
             raise ValueError(advice)
         scores = tuple(_score(row) for row in content.pop("scores"))
         labels = tuple(content.pop("labels"))
-        return ScoreSet(**content, labels=labels, scores=scores)
+        z, y, x = map(int, content.pop("shape", PAPER_SHAPE))
+        return ScoreSet(**content, shape=(z, y, x), labels=labels, scores=scores)
     except OSError as error:
         raise ValueError(f"{path} can't be read ({error.strerror}).") from None
     except (ValueError, KeyError, TypeError, AttributeError):

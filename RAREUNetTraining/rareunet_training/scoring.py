@@ -20,8 +20,14 @@ from rareunet_training.cases import Case
 from rareunet_training.conditions import PAPER_SHAPE, Condition, conditions_of
 from rareunet_training.evaluation import Metrics, evaluate
 from rareunet_training.labelled_cases import LabelledCases
-from rareunet_training.predictions import evaluate_predictions, place, write_prediction
-from rareunet_training.samples import Sample, load_sample
+from rareunet_training.predictions import (
+    check_complete,
+    evaluate_predictions,
+    place,
+    saved_conditions,
+    write_prediction,
+)
+from rareunet_training.samples import Sample, Shape, load_sample
 from rareunet_training.score_files import ScoreSet, reference_hash
 from rareunet_training.scores import Score
 
@@ -33,14 +39,14 @@ class Plan:
     Attributes:
         labelled: the cases.
         protocol: see conditions.conditions_of.
-        shape: (Z, Y, X) of the paper's crop.
+        shape: (Z, Y, X), axes S, A, R, of the crop at the paper's scales, in voxels of the scan's grid.
         metrics: "dice" or "all".
         on_case: called after each case.
     """
 
     labelled: LabelledCases
     protocol: str = "standard"
-    shape: Sequence[int] = PAPER_SHAPE
+    shape: Shape = PAPER_SHAPE
     metrics: Metrics = "all"
     on_case: Callable[[], None] = lambda: None
 
@@ -56,6 +62,7 @@ class Contestant:
         name: what tables call it.
         model: see score_files.ScoreSet.
         labels: names of the structures by value.
+        conditions: names of those of the plan that it is scored under, where they apply.
         rule: intensity rule of the scans that it gets.
         score_case: scores one case under the plan's conditions.
     """
@@ -63,6 +70,7 @@ class Contestant:
     name: str
     model: Mapping[str, str | int]
     labels: Mapping[int, str]
+    conditions: frozenset[str]
     rule: IntensityRule
     score_case: Callable[[Case, Sample], list[Score]]
 
@@ -82,6 +90,7 @@ def score_contestants(contestants: Sequence[Contestant], plan: Plan) -> list[Sco
             one.name,
             one.model,
             plan.protocol,
+            plan.shape,
             plan.labelled.source,
             tuple(one.labels.values()),
             hashes,
@@ -137,7 +146,8 @@ def model_contestant(
 
     name = f"{bundle.name}:{presented}" if presented else bundle.name
     labels = {label.value: label.name for label in bundle.labels}
-    return Contestant(name, model_facts(bundle, presented), labels, bundle.intensity, score_case)
+    names = frozenset(condition.name for condition in conditions)
+    return Contestant(name, model_facts(bundle, presented), labels, names, bundle.intensity, score_case)
 
 
 def folder_contestant(folder: Path, plan: Plan, labels: Mapping[int, str]) -> Contestant:
@@ -145,10 +155,15 @@ def folder_contestant(folder: Path, plan: Plan, labels: Mapping[int, str]) -> Co
 
     Args:
         labels: names of the structures by value.
+
+    Raises:
+        ValueError: the folder holds no label maps, or lacks one of a case.
     """
-    conditions, values = plan.conditions(), list(labels)
+    conditions, values, rule = plan.conditions(), list(labels), IntensityRule()
+    check_complete(folder, plan.labelled.cases, conditions, lambda case: load_sample(case, values, rule))
 
     def score_case(case: Case, sample: Sample) -> list[Score]:
         return evaluate_predictions(folder, [place(sample, case)], conditions, values, plan.metrics)
 
-    return Contestant(folder.resolve().name, {}, labels, IntensityRule(), score_case)
+    names = frozenset(condition.name for condition in saved_conditions(folder, conditions))
+    return Contestant(folder.resolve().name, {}, labels, names, rule, score_case)

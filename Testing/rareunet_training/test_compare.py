@@ -3,24 +3,33 @@
 import csv
 import json
 import math
+import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
-from evaluation_helpers import ARCHITECTURE, save_bundle, scored, write_blobs
+from evaluation_helpers import ARCHITECTURE, VALUE, save_bundle, scored, write_blobs
 
+from rareunet import Predictor
+from rareunet.bundle import Label
 from rareunet.network import RAREUNet
 from rareunet.volume_files import read_volume, write_label_map
 from rareunet_training.__main__ import main
 from rareunet_training.commands.compare import METRIC_NAMES
 from rareunet_training.comparison import compare, holm
+from rareunet_training.conditions import PAPER_SHAPE
+from rareunet_training.labelled_cases import external_cases
 from rareunet_training.metrics import METRICS
 from rareunet_training.score_files import ScoreSet, read_scores, write_scores
+from rareunet_training.scoring import Plan, folder_contestant
 
 CASES = ("a", "b", "c", "d", "e", "f")
 
 
-def score_set(name, values, condition="native", labels=("Ball",), cases=CASES, **more):
+def score_set(name, values, condition="native", labels=("Ball",), cases=CASES, shape=PAPER_SHAPE, **more):
     scores = tuple(scored(case, condition, value, **more) for case, value in zip(cases, values, strict=True))
-    return ScoreSet(name, {}, "standard", "scans", labels, {case: f"hash {case}" for case in cases}, scores)
+    references = {case: f"hash {case}" for case in cases}
+    return ScoreSet(name, {}, "standard", shape, "scans", labels, references, scores)
 
 
 def test_difference_its_error_and_its_probability():
@@ -151,6 +160,26 @@ def test_sets_that_can_not_be_paired_are_refused():
         compare(base, score_set("other", [0.5] * 6, labels=("Cube",)))
 
 
+@pytest.mark.parametrize("condition", ["scale 1/2 (aligned)", "scale 1 (published)"])
+def test_scores_of_other_crops_are_not_paired(condition):
+    base, other = score_set("base", [0.5] * 6, condition), score_set("other", [0.5] * 6, condition)
+    smaller = replace(other, shape=(16, 24, 16))
+    message = (
+        rf"{re.escape(repr(condition))} base has crops of 32 x 64 x 32 voxels .*, other of 16 x 24 x 16: .*"
+        " the same --shape, 32 64 32 or 16 24 16"
+    )
+    with pytest.raises(ValueError, match=message):
+        compare(base, smaller)
+    assert compare(base, other)
+
+
+def test_crops_may_differ_where_none_is_scored_by_both():
+    base = joined(score_set("base", [0.5] * 6), score_set("base", [0.5] * 6, "scale 1 (aligned)"))
+    for condition in ("isotropic 2 mm", "scale 1 (published)"):
+        parts = [score_set("other", [0.5] * 6, c, shape=(16, 24, 16)) for c in ("native", condition)]
+        assert [d.condition for d in compare(base, joined(*parts))] == ["native"]
+
+
 def test_every_metric_can_be_compared():
     assert list(METRICS) == list(METRIC_NAMES)
 
@@ -204,6 +233,82 @@ def test_models_ways_and_folders_side_by_side(tmp_path, capsys):
     assert (model["presented"], model["parameters"]) == ("up", weights)
     page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
     assert page.count("data:image/svg+xml;base64") == 3
+
+
+@pytest.fixture
+def scored_cases(monkeypatch):
+    """Names of the cases that a model was asked for, as the command goes."""
+    asked, real = [], Predictor.predict
+
+    def watched(self, volume, **options):
+        asked.append(volume.name)
+        return real(self, volume, **options)
+
+    monkeypatch.setattr(Predictor, "predict", watched)
+    return asked
+
+
+def on_blobs(folder, *contestants, protocol="aligned"):
+    """compare on two blobs beside the contestants, with crops of 16 x 24 x 16 voxels."""
+    words = ["fit.device=cpu", "--data", folder / "data", "--shape", 16, 24, 16, "--protocol", protocol]
+    return command(*contestants, *words, "--output", folder / "out")
+
+
+@pytest.fixture
+def blobs(tmp_path):
+    """A folder with a data set of two blobs, and a model."""
+    write_blobs(tmp_path / "data", count=2)
+    save_bundle(tmp_path / "tiny")
+    return tmp_path
+
+
+def test_earlier_scores_on_another_crop_are_refused_before_models_are_asked(blobs, capsys, scored_cases):
+    earlier = score_set("earlier", [0.5] * 6, "scale 1 (aligned)")
+    write_scores(earlier, blobs / "earlier.json")
+    assert on_blobs(blobs, blobs / "earlier.json", blobs / "tiny") == 1
+    assert "earlier.json has crops of 32 x 64 x 32 voxels" in capsys.readouterr().err
+    assert scored_cases == []
+    write_scores(replace(earlier, shape=(16, 24, 16), references={}), blobs / "earlier.json")
+    assert on_blobs(blobs, blobs / "tiny", blobs / "earlier.json") == 1
+    assert "no Dice of the same case and condition" in capsys.readouterr().err
+    assert read_scores(blobs / "out" / "scores_tiny.json").shape == (16, 24, 16)
+
+
+def test_other_structures_are_refused_before_models_are_asked(blobs, capsys, scored_cases):
+    save_bundle(blobs / "cubes", name="cubes", labels=(Label(VALUE, "Cube", (200, 30, 30)),))
+    assert on_blobs(blobs, blobs / "tiny", blobs / "cubes") == 1
+    assert "cubes Cube: compare models of the same structures" in capsys.readouterr().err
+    assert scored_cases == []
+
+
+@pytest.mark.parametrize("folder", ["theirs", "theirs/scale_1_2_aligned", "theirs/isotropic_2_mm"])
+def test_a_missing_label_map_is_noticed_before_models_are_asked(blobs, capsys, scored_cases, folder):
+    label = read_volume(blobs / "data" / "labelsTr" / "blob_0.nii.gz")
+    (blobs / folder).mkdir(parents=True)
+    write_label_map(blobs / folder / "blob_0.nii.gz", label.voxels[0], label)
+    assert on_blobs(blobs, blobs / "tiny", blobs / "theirs", protocol="all") == 1
+    told = capsys.readouterr().err
+    assert f"{folder}: no prediction is named like the case blob_1" in told
+    assert scored_cases == []
+
+
+def test_a_condition_that_does_not_apply_needs_no_label_map(tmp_path):
+    """Scans of 3 mm are not presented at 2 mm, so nobody has label maps of them there."""
+    write_blobs(tmp_path / "data", matrix=np.diag([3.0, 3, 3, 1]), count=2)
+    label = read_volume(tmp_path / "data" / "labelsTr" / "blob_0.nii.gz")
+    (tmp_path / "theirs" / "isotropic_2_mm").mkdir(parents=True)
+    write_label_map(tmp_path / "theirs" / "isotropic_2_mm" / "of_another.nii.gz", label.voxels[0], label)
+    plan = Plan(external_cases(str(tmp_path / "data")))
+    assert folder_contestant(tmp_path / "theirs", plan, {VALUE: "Ball"}).conditions == {"isotropic 2 mm"}
+
+
+def test_scores_are_kept_where_the_comparison_fails(blobs, capsys):
+    other = score_set("elsewhere", [0.5], "scale 1 (aligned)", cases=("blob_0",), shape=(16, 24, 16))
+    write_scores(other, blobs / "other.json")  # its label map has another hash
+    assert on_blobs(blobs, blobs / "tiny", blobs / "other.json") == 1
+    assert "blob_0 has another label map" in capsys.readouterr().err
+    kept = read_scores(blobs / "out" / "scores_tiny.json")
+    assert {score.case for score in kept.scores} == {"blob_0", "blob_1"}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from evaluation_helpers import blob_sample, threshold_predictor
 
+from rareunet_training import evaluation
 from rareunet_training.conditions import (
     clinical_conditions,
     coarser,
@@ -165,3 +166,7 @@ def test_groups_hold_each_condition_once_and_all_but_the_displaced_labels():
     assert published == [c.name for c in paper_conditions("published")]
     assert {"isotropic 1.3 mm"} <= set(parts["isotropic"])
     assert {"thick 3 mm along R", "2 x 2 x 5 mm", "2 mm slices every 4 mm"} <= set(parts["thick slices"])
+
+
+def test_what_other_modules_define_is_imported_from_them():
+    assert not {"quick_conditions", "standard_conditions", "resolution_card"} & vars(evaluation).keys()

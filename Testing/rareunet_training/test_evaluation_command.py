@@ -52,6 +52,7 @@ def test_held_out_fold_is_scored_and_written(model, config, tmp_path, capsys):
     content = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
     assert {score["case"] for score in content["scores"]} == {"blob_0", "blob_2"}
     assert content["data"] == "data, fold 0 of folds.json"
+    assert content["shape"] == [16, 24, 16]
     assert content["model"]["sha256"] == hash_file(model / WEIGHTS_FILE)
     assert (tmp_path / "out" / "scores.html").stat().st_size > 5000
     rows = (tmp_path / "out" / "scores.csv").read_text(encoding="utf-8").splitlines()
@@ -67,6 +68,13 @@ def test_other_scans_are_scored_without_a_configuration(model, data, tmp_path, c
     assert "warning" not in capsys.readouterr().err
 
 
+def test_crop_of_the_configuration_is_as_large_as_its_patch(model, config, tmp_path):
+    words = ["--config", config, "fit.patch=[10, 24, 17]", "--output", tmp_path / "out"]
+    assert evaluate(model, *words, "--protocol", "aligned", "fit.device=cpu") == 0
+    content = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
+    assert content["shape"] == [16, 24, 24]
+
+
 def test_predictions_give_the_tables_again(model, data, config, tmp_path):
     saved, words = tmp_path / "saved", ["--data", data, *QUICK]
     assert evaluate(model, *words, "--save-predictions", saved, "--output", tmp_path / "first") == 0
@@ -76,6 +84,7 @@ def test_predictions_give_the_tables_again(model, data, config, tmp_path):
         for name in ("first", "again")
     )
     assert again["model"] == {}
+    assert again["shape"] == first["shape"] == [16, 24, 16]
     assert len(again["scores"]) == 3 * 4
     key = itemgetter("case", "condition")
     for one, other in zip(sorted(first["scores"], key=key), sorted(again["scores"], key=key), strict=True):

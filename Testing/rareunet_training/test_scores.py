@@ -1,6 +1,7 @@
 """Means, tables and files of scores."""
 
 import csv
+import json
 import math
 import pickle
 from dataclasses import replace
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from evaluation_helpers import agreement, blob_sample, make_bundle, scored
 
+from rareunet_training.conditions import PAPER_SHAPE
 from rareunet_training.paper_table import paper_rows, paper_table
 from rareunet_training.published import PUBLISHED
 from rareunet_training.reports.score_pages import write_score_page
@@ -32,7 +34,7 @@ MADE_UP = agreement(0.0, hd95_mm=NAN, recall=NAN, volume_error_percent=math.inf)
 def score_set(*scores, name="model"):
     references = {score.case: f"hash of {score.case}" for score in scores}
     model = {"name": name, "version": "1.0.0", "presented": "", "sha256": "ab" * 32}
-    return ScoreSet(name, model, "standard", "some scans", LABELS, references, tuple(scores))
+    return ScoreSet(name, model, "standard", (16, 24, 32), "some scans", LABELS, references, tuple(scores))
 
 
 def missing(case):
@@ -127,6 +129,18 @@ def test_scores_file_gives_back_what_was_written(tmp_path):
     assert "NaN" not in text
     assert "Infinity" not in text
     assert repr(read_scores(tmp_path / "scores.json")) == repr(written)
+
+
+def test_scores_file_without_a_crop_was_made_on_the_papers(tmp_path):
+    path = tmp_path / "scores.json"
+    write_scores(score_set(missing("a")), path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content.pop("shape") == [16, 24, 32]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert read_scores(path).shape == PAPER_SHAPE
+    path.write_text(json.dumps({**content, "shape": [16, 24]}), encoding="utf-8")
+    with pytest.raises(ValueError, match="is not a scores"):
+        read_scores(path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "scores": [{}]}'])

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from evaluation_helpers import blob_sample, save_bundle, scored, threshold_predictor, write_blobs
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from rareunet import Predictor
 from rareunet.volume_files import read_volume, write_label_map
 from rareunet_training.__main__ import main
-from rareunet_training.conditions import coarser, native
+from rareunet_training.conditions import PAPER_SHAPE, coarser, native
 from rareunet_training.pictures import PictureRow, draw_rows
 from rareunet_training.published import PUBLISHED
 from rareunet_training.reports.score_plots import COLOURS
@@ -28,7 +29,7 @@ def score_set(name, conditions, seconds=0.1, parameters=0):
     model = (
         {"name": name, "version": "1.0.0", "presented": "", "parameters": parameters} if parameters else {}
     )
-    return ScoreSet(name, model, "all", "scans", ("Ball",), {"a": "a", "b": "b"}, scores)
+    return ScoreSet(name, model, "all", PAPER_SHAPE, "scans", ("Ball",), {"a": "a", "b": "b"}, scores)
 
 
 def scales(protocol):
@@ -182,3 +183,20 @@ def test_earlier_scores_get_the_papers_numbers_beside_them(tmp_path, capsys):
     assert compare(*words, "--output", tmp_path / "out") == 0
     assert "RARE-UNet (published)" in capsys.readouterr().out
     assert "nnU-Net-Up (published)" in (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+
+
+def test_dice_against_seconds_is_drawn_once_for_the_page_and_the_file(tmp_path, monkeypatch):
+    drawn, real = [], Figure
+
+    def watched(*words, **options):
+        drawn.append(real(*words, **options))
+        return drawn[-1]
+
+    monkeypatch.setattr("rareunet_training.reports.trade_off.Figure", watched)
+    for name in ("one", "two"):
+        write_scores(score_set(name, scales("aligned")), tmp_path / f"{name}.json")
+    assert compare(tmp_path / "one.json", tmp_path / "two.json", "--output", tmp_path / "out") == 0
+    assert len(drawn) == 1
+    assert (tmp_path / "out" / "trade_off.png").exists()
+    page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+    assert page.count("data:image/svg+xml;base64") == 3

@@ -8,7 +8,9 @@ import torch
 from training_helpers import config_of_balls, make_trainer, samples
 
 from rareunet_training import trainer as trainer_module
+from rareunet_training.commands.fit import finish
 from rareunet_training.schedule import Schedule
+from rareunet_training.score_files import read_scores
 from rareunet_training.trainer import NonFiniteLossError, TrainingStopped
 
 
@@ -163,6 +165,14 @@ def test_early_stopping_keeps_the_best_weights(tmp_path, monkeypatch):
     reports = list(trainer.run())
     assert [round(report.mean_dice, 1) for report in reports] == [0.1, 0.9, 0.2, 0.2]
     assert_equal(weights(trainer), seen[1])
+
+
+def test_final_scores_tell_the_crop_that_they_are_of(tmp_path):
+    trainer = make_trainer(tmp_path, "fit.patch=[16, 20, 16]", validation=samples(1))
+    finish(trainer, tmp_path)
+    scores = read_scores(tmp_path / "scores.json")
+    assert scores.shape == (16, 24, 16)
+    assert [s.spacing_mm for s in scores.scores if s.condition == "scale 1/8 (aligned)"] == [(8, 8, 8)]
 
 
 def test_cosine_warms_up_and_ends_at_zero():

@@ -59,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = read_config(arguments.config, overrides)
     case = pictured_case(names, arguments, config) if arguments.pictures else None
     sets = score_all(names, arguments, config)
+    _write_scores(sets, arguments.output)  # before what may fail: scoring can take hours
     frame = "world" if arguments.world else "scan"
     pairs = [compare(sets[0], other, arguments.metric, frame) for other in sets[1:]]
     _write(sets, pairs, frame, arguments)
@@ -103,21 +104,28 @@ def comparison_table(differences: Sequence[PairedDifference], metric: str) -> st
     return "\n".join(lines)
 
 
+def _write_scores(sets: Sequence[ScoreSet], output: Path) -> None:
+    """Writes scores_<contestant>.json for each."""
+    from rareunet_training.predictions import folder_name
+    from rareunet_training.score_files import write_scores
+
+    output.mkdir(parents=True, exist_ok=True)
+    for scores in sets:
+        write_scores(scores, output / f"scores_{folder_name(scores.name)}.json")
+
+
 def _write(
     sets: Sequence[ScoreSet],
     pairs: Sequence[Sequence[PairedDifference]],
     frame: str,
     arguments: argparse.Namespace,
 ) -> None:
-    from rareunet_training.predictions import folder_name
+    """Writes the comparison into its folder, which exists."""
     from rareunet_training.reports.score_pages import write_comparison_page
     from rareunet_training.reports.trade_off import trade_off
-    from rareunet_training.score_files import plain, write_scores
+    from rareunet_training.score_files import plain
 
     output, metric, published = arguments.output, arguments.metric, arguments.published
-    output.mkdir(parents=True, exist_ok=True)
-    for scores in sets:
-        write_scores(scores, output / f"scores_{folder_name(scores.name)}.json")
     rows = [asdict(difference) for differences in pairs for difference in differences]
     content = {"metric": metric, "frame": frame, "differences": plain(rows)}
     text = json.dumps(content, indent=1, ensure_ascii=False)
@@ -128,6 +136,7 @@ def _write(
         for row in rows:
             low, high = row.pop("interval")
             writer.writerow(row | {"low": low, "high": high})
-    write_comparison_page(sets, pairs, metric, frame, output / "comparison.html", published)
-    if (figure := trade_off(sets, published)) is not None:
+    figure = trade_off(sets, published)
+    write_comparison_page(sets, pairs, metric, frame, output / "comparison.html", figure, published)
+    if figure is not None:
         figure.savefig(output / "trade_off.png", dpi=150)

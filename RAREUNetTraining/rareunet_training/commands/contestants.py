@@ -13,8 +13,10 @@ from rareunet_training.commands.scored_data import find_labelled, paper_crop, wi
 
 if TYPE_CHECKING:
     from rareunet_training.cases import Case
+    from rareunet_training.comparison import Terms
     from rareunet_training.configuration import TrainingConfig
     from rareunet_training.evaluation import Segmenter
+    from rareunet_training.samples import Shape
     from rareunet_training.score_files import ScoreSet
     from rareunet_training.scoring import Contestant, Plan
 
@@ -23,7 +25,11 @@ def score_all(names: Sequence[str], arguments: argparse.Namespace, config: Train
     """Score sets in the order of the names; what was scored before is read, the rest is scored on the same cases.
 
     Two of the same name get a number.
+
+    Raises:
+        ValueError: before anything is scored, where the first can't be paired with another.
     """
+    from rareunet_training.comparison import terms_of
     from rareunet_training.score_files import read_scores
     from rareunet_training.scoring import score_contestants
 
@@ -32,9 +38,27 @@ def score_all(names: Sequence[str], arguments: argparse.Namespace, config: Train
     if others:
         plan = _plan(arguments, config)
         contestants = [_contestant(name, names, plan, config) for name in others]
+        terms = {name: replace(terms_of(scores), name=name) for name, scores in sets.items()}
+        terms |= {name: _terms(name, one, plan) for name, one in zip(others, contestants, strict=True)}
+        _check_pairs([terms[name] for name in names])
         with with_progress(plan, f"{len(contestants)} contestants") as watched:
             sets |= zip(others, score_contestants(contestants, watched), strict=True)
     return _named_apart([sets[name] for name in names])
+
+
+def _terms(name: str, contestant: Contestant, plan: Plan) -> Terms:
+    """What a contestant's scores will be of."""
+    from rareunet_training.comparison import Terms
+
+    return Terms(name, tuple(contestant.labels.values()), contestant.conditions, plan.shape)
+
+
+def _check_pairs(terms: Sequence[Terms]) -> None:
+    """Refuses what can't be paired with the first, see comparison.check_terms."""
+    from rareunet_training.comparison import check_terms
+
+    for other in terms[1:]:
+        check_terms(terms[0], other)
 
 
 def _plan(arguments: argparse.Namespace, config: TrainingConfig) -> Plan:
@@ -119,7 +143,7 @@ def _contestant(name: str, names: Sequence[str], plan: Plan, config: TrainingCon
     return model_contestant(predictor, plan, way)
 
 
-def _segmenter(name: str, shape: Sequence[int], config: TrainingConfig) -> Segmenter:
+def _segmenter(name: str, shape: Shape, config: TrainingConfig) -> Segmenter:
     from rareunet.predictor import Predictor
     from rareunet_training.baselines import baseline
 

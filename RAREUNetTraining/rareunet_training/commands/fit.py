@@ -198,7 +198,8 @@ def finish(trainer: Trainer, output: Path) -> Path:
         bundle.save(folder, network)
     if len(trainer.validation):
         protocol, names = usual_protocol(bundle), tuple(label.name for label in bundle.labels)
-        conditions = conditions_of(protocol, crop_of_patch(trainer.config.fit.patch))
+        shape = crop_of_patch(trainer.config.fit.patch)
+        conditions = conditions_of(protocol, shape)
         scores = tuple(trainer.score(trainer.validation, conditions, "all"))
         if first:
             source = f"{Path(trainer.config.data.folder).name}, fold {trainer.config.data.fold}"
@@ -206,7 +207,7 @@ def finish(trainer: Trainer, output: Path) -> Path:
             saved = replace(bundle, resolution_card=tuple(resolution_card(scores, names)))
             saved.save(folder, network)
             facts = model_facts(Bundle.load(folder))
-            results = ScoreSet(bundle.name, facts, protocol, source, names, references, scores)
+            results = ScoreSet(bundle.name, facts, protocol, shape, source, names, references, scores)
             show(results)
             write(results, output)
     if first:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rareunet_training.configuration import TrainingConfig
     from rareunet_training.labelled_cases import LabelledCases
+    from rareunet_training.samples import Shape
     from rareunet_training.scoring import Plan
 
 
@@ -33,7 +34,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=3,
         type=int,
         metavar=("Z", "Y", "X"),
-        help="the paper's crop, for aligned, published and pad (fit.patch; 32 64 32 without --config)",
+        help="the paper's crop in voxels of the scan, for aligned, published and pad (fit.patch; 32 64 32 without"
+        " --config)",
     )
 
 
@@ -43,18 +45,28 @@ def split_words(words: Sequence[str], overrides: Sequence[str]) -> tuple[list[st
     return [word for word in words if word not in settings], [*settings, *overrides]
 
 
-def paper_crop(arguments: argparse.Namespace, config: TrainingConfig) -> Sequence[int]:
-    """(Z, Y, X) of the crop at the paper's scales: what was asked for, else what the training saw."""
+def paper_crop(arguments: argparse.Namespace, config: TrainingConfig) -> Shape:
+    """(Z, Y, X), axes S, A, R, of the crop at the paper's scales in voxels of the scan's grid: what was asked for, else
+    as many as a patch has.
+
+    fit.patch counts voxels of the reference spacing: on other scans the crop is larger or smaller in mm than what the
+    training saw.
+    """
     from rareunet_training.conditions import crop_of_patch
 
-    return arguments.shape or crop_of_patch(config.fit.patch)
+    if arguments.shape is None:
+        return crop_of_patch(config.fit.patch)
+    z, y, x = arguments.shape
+    return z, y, x
 
 
 def find_labelled(arguments: argparse.Namespace, config: TrainingConfig) -> LabelledCases:
-    """The cases that the arguments name.
+    """The cases that the arguments name: those of --data where it is given, else the configuration's held-out fold.
+
+    Of a configuration beside --data no case is taken; data.exclude, the crop and the label set still are.
 
     Raises:
-        ValueError: neither a configuration nor a data set, both, or no case in it.
+        ValueError: neither a configuration nor a data set, or no case in it.
     """
     from rareunet_training.labelled_cases import external_cases, held_out_cases
 

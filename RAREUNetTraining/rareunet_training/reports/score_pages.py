@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
+from matplotlib.figure import Figure
 
 from rareunet_training.baselines import BASELINES
 from rareunet_training.comparison import PairedDifference
@@ -21,7 +22,6 @@ from rareunet_training.reports.score_plots import (
     dice_by_spacing,
     differences_by_condition,
 )
-from rareunet_training.reports.trade_off import trade_off
 from rareunet_training.score_files import ScoreSet
 from rareunet_training.scores import (
     FRAMES,
@@ -74,11 +74,13 @@ def write_comparison_page(
     metric: str,
     frame: str,
     path: Path,
+    seconds_figure: Figure | None = None,
     published: str = "",
 ) -> None:
     """Writes the page of a comparison; the first set is the base of all pairs.
 
     Args:
+        seconds_figure: Dice against seconds, see trade_off.trade_off; None leaves it out.
         published: one of published.PUBLISHED, to stand beside the published scales; '' for none.
     """
     title = METRICS[metric].title
@@ -91,7 +93,7 @@ def write_comparison_page(
         forest=_image(differences_by_condition(pairs, title)),
         tables=[table for differences in pairs for table in _paired(differences, metric)],
         spacing_plot=_image(dice_by_spacing(sets)),
-        seconds_plot=_image(trade_off(sets, published)),
+        seconds_plot=_image(seconds_figure),
         papers=_papers(sets, published),
     )
 
