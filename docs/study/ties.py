@@ -23,10 +23,15 @@ from rareunet_training.metrics import dice_per_class
 from rareunet_training.samples import Sample
 from rareunet_training.scores import mean_of
 
-CONDITIONS = [
-    coarser(f"thick {mm} mm along {axis}", [mm if a == axis else 1 for a in "SAR"])
+THICK = [
+    (f"thick {mm} mm along {axis}", [mm if a == axis else 1 for a in "SAR"])
     for mm in (2, 4)
     for axis in "SAR"
+]
+CONDITIONS = [
+    *(coarser(name, spacing) for name, spacing in THICK),
+    coarser("2 x 2 x 5 mm", [5, 2, 2]),
+    coarser("2 mm slices every 4 mm", [4, 1, 1], thickness=0.5),
 ]
 
 
