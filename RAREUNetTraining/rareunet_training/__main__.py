@@ -7,9 +7,16 @@ import io
 import sys
 from collections.abc import Sequence
 
-from rareunet_training.commands import check, compare, evaluate, fit, sweep
+from rareunet_training.commands import check, compare, evaluate, fit, pool, sweep
 
-COMMANDS = {"check": check, "fit": fit, "evaluate": evaluate, "compare": compare, "sweep": sweep}
+COMMANDS = {
+    "check": check,
+    "fit": fit,
+    "evaluate": evaluate,
+    "pool": pool,
+    "compare": compare,
+    "sweep": sweep,
+}
 OVERRIDES = "section.name=value, for example fit.epochs=20"
 
 
@@ -25,7 +32,9 @@ def build_parser() -> argparse.ArgumentParser:
             name,
             help=summary.partition(": ")[2].rstrip("."),
             description=summary.partition(": ")[2] + details,
-            epilog=f"Any setting of the configuration is overridden by {OVERRIDES}.",
+            epilog=None
+            if module is pool
+            else f"Any setting of the configuration is overridden by {OVERRIDES}.",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)

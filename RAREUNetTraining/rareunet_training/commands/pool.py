@@ -1,0 +1,43 @@
+"""The pool command: the scores of several folds as one table, and as the card of a model trained on all cases.
+
+Each scores.json is of one fold, which its model was trained without: fit --output runs/foldK data.fold=K writes it. The
+output folder gets scores.html, scores.csv and scores.json of all cases together, which compare reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rareunet_training.commands.evaluate import show, write
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scores", nargs="+", type=Path, help="scores.json of each fold")
+    parser.add_argument(
+        "--card",
+        default="",
+        metavar="BUNDLE",
+        help="put the result into this bundle as its resolution card: of a model that was trained in the same way,"
+        " on more cases",
+    )
+    parser.add_argument("--output", type=Path, help="folder for scores.html, scores.csv and scores.json")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from rareunet.bundle import Bundle
+    from rareunet_training.pooling import pool, with_card_of
+    from rareunet_training.score_files import read_scores
+
+    if arguments.overrides:
+        raise ValueError(
+            f"pool has no use for {arguments.overrides[0]!r}: it reads nothing but scores.json files."
+        )
+    pooled = pool([read_scores(path) for path in arguments.scores])
+    card = with_card_of(Bundle.load(arguments.card), pooled) if arguments.card else None
+    if arguments.output is not None:
+        write(pooled, arguments.output)
+    show(pooled)
+    if card is not None:
+        print(f"\nresolution card written: {card.rewrite().folder}")
+    return 0
