@@ -359,13 +359,13 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
         memoryGb: float,
     ) -> Run:
         """A run that is still to be started; takes what process() takes. Packages that are missing are installed."""
+        if not self.predictorFactory:
+            dependencies.ensure_packages()  # first: while it asks and installs, the scene can change
         nodes = list(volumeNode) if isinstance(volumeNode, (list, tuple)) else [volumeNode]
-        volume, box = scene.volume_from_nodes(nodes), scene.region_from_node(regionOfInterest)
-        request = Request(volume, box, model, device, depth_number(entryDepth), force, memoryGb or None)
-        if self.predictorFactory:
-            return Run(InProcess(self.predictorFactory), nodes, request, outputSegmentation)
-        dependencies.ensure_packages()
-        return Run(shared_worker(), nodes, request, outputSegmentation)
+        channels, box = scene.volumes_from_nodes(nodes), scene.region_from_node(regionOfInterest)
+        request = Request(channels, box, model, device, depth_number(entryDepth), force, memoryGb or None)
+        engine = InProcess(self.predictorFactory) if self.predictorFactory else shared_worker()
+        return Run(engine, nodes, request, outputSegmentation)
 
 
 class RAREUNetSegmentTest(ScriptedLoadableModuleTest):

@@ -33,6 +33,7 @@ class Predictor(FakePredictor):
         {instead}
         return FakePredictor.predict(self, volume, *arguments, **options)
 sys.modules["rareunet.predictor"] = types.SimpleNamespace(Predictor=Predictor)
+sys.modules["rareunet.device"] = types.SimpleNamespace(choose_device=str)  # without torch
 {before}
 rareunet.worker.main()
 """
@@ -48,6 +49,12 @@ def light_worker(instead="", before=""):
     folder = str(Path(__file__).parent)
     code = LIGHT_WORKER.format(folder=folder, instead=instead or "pass", before=before)
     return sys.executable, ("-c", code)
+
+
+def behind_launcher(command):
+    """The same command as Slicer's PythonSlicer runs it."""
+    program, arguments = command
+    return program, (str(Path(__file__).parent / "standin" / "launcher.py"), *arguments)
 
 
 def wait_until(condition, seconds=60):
@@ -115,7 +122,7 @@ class FakePredictor:
     """
 
     def __init__(self, labels=None, error=None):
-        self.bundle = SimpleNamespace(labels=labels or make_labels(), name="fake")
+        self.bundle = SimpleNamespace(labels=labels or make_labels(), name="fake", channels=({"name": "T1"},))
         self.error = error
         self.calls = []
 

@@ -270,16 +270,20 @@ def test_packages_are_ensured_on_apply_only(panel, slicer_app):
     assert len(segmentations()) == 1
 
 
-def test_missing_pytorch_extension_says_what_to_do(panel, slicer_app, monkeypatch):
-    import importlib.util
+def test_apply_does_not_import_torch_into_slicer(panel):
+    import slicer.packaging
 
+    panel._parameterNode.inputVolume = add_scan()
+    panel.ui.applyButton.click()
+    finish_run(panel)
+    assert slicer.packaging.calls == []  # torchInstalled() of the extension would have imported it
+
+
+def test_missing_pytorch_extension_says_what_to_do(panel, slicer_app):
     import slicer.packaging
 
     slicer.packaging.remove_pytorch_utils()
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *a: None if name == "torch" else found(name, *a)
-    )
+    slicer.packaging.set_torch_present(False)
     panel._parameterNode.inputVolume = add_scan()
     panel.ui.applyButton.click()
     (dialog,) = slicer_app.dialogs

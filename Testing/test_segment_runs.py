@@ -46,7 +46,7 @@ class HeldEngine:
         """What FakePredictor finds in the voxels that came."""
         request, self.request = self.request, None
         predictor = FakePredictor()
-        self.on_answer(predictor.predict(request.volume), predictor.bundle.labels)
+        self.on_answer(predictor.predict(request.channels[0]), predictor.bundle.labels)
 
     def cancel(self):
         self.request, self.cancelled = None, self.cancelled + 1
@@ -112,6 +112,27 @@ def voxel_counts(node):
 
 def is_shown(panel, name):
     return getattr(panel.ui, name).isVisibleTo(panel.parent)
+
+
+def test_scan_is_read_after_packages_were_installed(panel, engine, monkeypatch):
+    """While they are installed the user can go on; the result belongs to the scan as it is then."""
+    import slicer.util
+
+    from RAREUNetSegmentLib import dependencies
+
+    node = panel._parameterNode.inputVolume
+
+    def change_the_scan():
+        node.SetSpacing(2, 2, 2)
+        slicer.util.updateVolumeFromArray(node, np.zeros((20, 22, 24), np.int16))
+
+    monkeypatch.setattr(dependencies, "ensure_packages", change_the_scan)
+    panel.ui.applyButton.click()
+    (channel,) = engine.request.channels
+    assert channel.shape == (20, 22, 24)
+    assert channel.spacing_mm == pytest.approx((2, 2, 2))
+    engine.answer()
+    assert len(segmentations()) == 1
 
 
 def test_apply_returns_and_the_panel_says_how_far_it_is(panel, engine):

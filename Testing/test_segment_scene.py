@@ -237,6 +237,37 @@ def test_existing_segmentation_survives_a_failure(make_logic):
     assert segment_voxel_counts(result) == before
 
 
+def test_existing_segmentation_survives_a_failure_while_it_is_written(make_logic, monkeypatch):
+    import slicer
+
+    from RAREUNetSegmentLib import segments
+
+    array = scan_with_blobs()
+    node = add_scan(array)
+    transform = add_transform(np.diag([2.0, 1, 1, 1]))
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    result = make_logic().process(node)
+    result.GetSegmentation().AddEmptySegment("mine", "Mine")
+    before = segments.segment_voxel_counts(result)
+    geometry = result.GetSegmentation().GetConversionParameter("Reference image geometry")
+    assert all(before[segment] for segment in before if segment != "mine")
+    second = add_scan(np.where(array > 1000, 0, array), name="second")
+    second.SetAndObserveTransformNodeID(transform.GetID())
+    second.SetSpacing(2, 2, 2)
+
+    def fail(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(segments, "_check_counts", fail)
+    with pytest.raises(RuntimeError):
+        make_logic().process(second, outputSegmentation=result)
+    assert segments.segment_voxel_counts(result) == before
+    assert result.GetParentTransformNode() is transform
+    assert not segments.shows_another_scan(result, node)
+    assert result.GetSegmentation().GetConversionParameter("Reference image geometry") == geometry
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+
+
 def test_undo_brings_back_what_was_replaced(make_logic):
     import slicer
 
@@ -272,14 +303,15 @@ def test_existing_segmentation_under_another_transform_is_refused(make_logic):
 
 
 def test_channels_become_one_volume(make_logic):
-    from RAREUNetSegmentLib.scene import volume_from_nodes
-
+    fake = FakePredictor()
+    logic = make_logic(fake)
     first, second = add_scan(scan_with_blobs(), name="T1"), add_scan(scan_with_blobs() * 2, name="T2")
-    volume = volume_from_nodes([first, second])
+    logic.process([first, second])
+    volume = fake.calls[0].volume
     assert volume.voxels.shape == (2, 24, 26, 28)
     np.testing.assert_array_equal(volume.voxels[1], volume.voxels[0] * 2)
     with pytest.raises(ValueError, match="no scan"):
-        volume_from_nodes(None)
+        logic.process(None)
 
 
 def test_every_orientation_gives_the_same_segments(slicer_app, tmp_path):

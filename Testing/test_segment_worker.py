@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from segment_helpers import light_worker, save_tiny_model, wait_until
+from segment_helpers import behind_launcher, light_worker, save_tiny_model, wait_until
 
 from rareunet.geometry import RegionOfInterest
 from rareunet.volume import Volume
@@ -33,7 +33,7 @@ folder, model, code = sys.argv[1:]
 client = WorkerClient(folder, (sys.executable, ("-c", code)))
 scan = Volume(numpy.zeros((20, 20, 20), numpy.float32), numpy.eye(4))
 steps = []
-client.segment(Request(scan, None, model, "cpu", None, True), lambda step, f: steps.append(step), print, print)
+client.segment(Request((scan,), None, model, "cpu", None, True), lambda step, f: steps.append(step), print, print)
 while "network" not in steps:
     application.processEvents()
     client.wait(50)
@@ -70,7 +70,7 @@ def request_one(tmp_path):
 
     voxels = np.random.default_rng(0).normal(100, 20, (20, 22, 24)).astype(np.float32)
     model = save_tiny_model(tmp_path / "models").folder
-    return Request(Volume(voxels, np.eye(4), "Mrs Miller"), None, str(model), "cpu", None, True)
+    return Request((Volume(voxels, np.eye(4), "Mrs Miller"),), None, str(model), "cpu", None, True)
 
 
 @pytest.fixture
@@ -90,6 +90,10 @@ def make_client(slicer_app, tmp_path):
         client.close()
     slicer_app.processEvents()
     assert list(folder.iterdir()) == []
+
+
+def plain(command):
+    return command
 
 
 def is_alive(pid):
@@ -115,7 +119,7 @@ def test_first_scan_starts_it_and_the_second_finds_it_warm(make_client, request_
     assert client.pid == process
     assert first.steps[:3] == ["start", "load", "prepare"]
     assert second.steps[:2] == ["load", "prepare"]
-    expected = Predictor(request_one.model, "cpu").predict(request_one.volume, force=True)
+    expected = Predictor(request_one.model, "cpu").predict(request_one.channels[0], force=True)
     np.testing.assert_array_equal(second.answer.label_map, expected.label_map)
     folder = client._process.folder
     assert [path.name for path in folder.iterdir()] == ["owner.lock"]  # the scan's files are gone
@@ -124,21 +128,25 @@ def test_first_scan_starts_it_and_the_second_finds_it_warm(make_client, request_
     assert not folder.exists()
 
 
-def test_killed_while_idle(make_client, request_one):
-    client = make_client(light_worker())
+@pytest.mark.parametrize("seconds", [0, 0.1])
+@pytest.mark.parametrize("launched", [plain, behind_launcher])
+def test_killed_while_idle(make_client, request_one, launched, seconds):
+    client = make_client(launched(light_worker()))
     Outcome(client, request_one).wait()
     process = client.pid
     os.kill(process, KILL)
-    time.sleep(0.1)  # no event tells the client
+    time.sleep(seconds)  # no event tells the client
     outcome = Outcome(client, request_one).wait()
     assert outcome.failure is None
     assert client.pid != process
 
 
-def test_killed_in_a_run(make_client, request_one):
+@pytest.mark.parametrize("launched", [plain, behind_launcher])
+def test_killed_in_a_run(make_client, request_one, launched):
     from RAREUNetSegmentLib.worker_client import State
 
-    client = make_client(light_worker("print('half way', file=sys.stderr, flush=True); time.sleep(600)"))
+    command = light_worker("print('half way', file=sys.stderr, flush=True); time.sleep(600)")
+    client = make_client(launched(command))
     outcome = Outcome(client, request_one)
     wait_until(lambda: "network" in outcome.steps and "half way" in client._process.output)
     os.kill(client.pid, KILL)
@@ -151,6 +159,17 @@ def test_killed_in_a_run(make_client, request_one):
     assert client.state is State.STOPPED
     client._command = light_worker()
     assert Outcome(client, request_one).wait().failure is None
+
+
+def test_cancel_ends_what_computes_behind_a_launcher(make_client, request_one):
+    """A worker that never lets its other thread see the closed pipe."""
+    command = light_worker("import re; re.match('(a+)+$', 'a' * 40 + 'b')")
+    client = make_client(behind_launcher(command))
+    outcome = Outcome(client, request_one)
+    wait_until(lambda: "network" in outcome.steps)
+    process = client.pid
+    client.cancel()
+    wait_until(lambda: not is_alive(process), seconds=5)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +210,7 @@ def test_rubbish_on_stdout_is_skipped_and_kept_for_the_report(make_client, reque
     client = make_client(
         light_worker(
             "raise KeyError('x')",
-            "print('Loading plug-ins...\\n{broken', flush=True)\nsys.stdout.write('\\xff')",
+            "print('Loading plug-ins...\\n{broken', flush=True)\nprint('[' * 100000)\nsys.stdout.write('\\xff')",
         )
     )
     outcome = Outcome(client, request_one).wait()

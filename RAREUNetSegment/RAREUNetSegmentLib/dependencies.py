@@ -30,16 +30,15 @@ def ensure_packages() -> None:
 
 
 def _ensure_torch() -> None:
+    # Not by the extension's torchInstalled(): it imports torch, which would stay in Slicer and stop it meanwhile.
+    if importlib.util.find_spec("torch") is not None:
+        return
     torch_logic = _pytorch_extension()
     if torch_logic is None:
-        if importlib.util.find_spec("torch") is not None:
-            return
         raise MissingPackageError(
             "RAREUNet needs PyTorch, and the PyTorch extension that installs it is missing. Open the Extensions"
             " Manager, install the extension 'PyTorch', restart Slicer and press Apply again."
         )
-    if torch_logic.torchInstalled():
-        return
     if torch_logic.installTorch(askConfirmation=True, torchVersionRequirement=TORCH_VERSION) is None:
         raise MissingPackageError(
             "PyTorch was not installed, and RAREUNet can't segment without it. Press Apply again and accept, or"

@@ -9,25 +9,23 @@ import slicer
 import slicer.util
 import vtk
 
-from rareunet.channel_grids import join_channels
 from rareunet.geometry import RegionOfInterest
 from rareunet.volume import Volume
 
 
-def volume_from_nodes(nodes: Any) -> Volume:
-    """Volume of one volume node, or of several, one for each channel, on the grid of the first.
+def volumes_from_nodes(nodes: Any) -> tuple[Volume, ...]:
+    """Volumes of one volume node, or of several, one for each channel; each on its own grid, in the node's memory.
 
     Args:
         nodes: a vtkMRMLScalarVolumeNode, or a list of them. Linear parent transforms are honoured.
 
     Raises:
-        ValueError: no voxels, a non-linear parent transform, or channels that do not overlap.
+        ValueError: no voxels, or a non-linear parent transform.
     """
     nodes = list(nodes) if isinstance(nodes, (list, tuple)) else [nodes]
     if not nodes or any(node is None for node in nodes):
         raise ValueError("no scan is chosen: load one and choose it.")
-    channels = [Volume(_voxels(node), ijk_to_world(node), node.GetName()) for node in nodes]
-    return channels[0] if len(channels) == 1 else join_channels(channels, channels[0].name)
+    return tuple(Volume(_voxels(node), ijk_to_world(node), node.GetName()) for node in nodes)
 
 
 def ijk_to_world(node: Any) -> np.ndarray:

@@ -48,11 +48,14 @@ def write_segmentation(
             "vtkMRMLSegmentationNode", scene.GenerateUniqueName(f"{volume_node.GetName()} segmentation")
         )
         segmentation_node.UndoEnabledOn()
+    backup = None if is_new else _Backup(segmentation_node)
     try:
         _fill(segmentation_node, segments, volume_node, prediction)
     except Exception:
-        if is_new:
+        if backup is None:
             scene.RemoveNode(segmentation_node)
+        else:
+            backup.restore()
         raise
     return segmentation_node
 
@@ -116,8 +119,9 @@ def shows_another_scan(segmentation_node: Any, volume_node: Any) -> bool:
     """Whether this module made the segmentation (None is allowed), and of another scan."""
     if segmentation_node is None or not segmentation_node.GetAttribute("RAREUNet.Model"):
         return False
-    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    return volume_node is not None and segmentation_node.GetNodeReference(role) is not volume_node
+    return (
+        volume_node is not None and segmentation_node.GetNodeReference(_reference_role()) is not volume_node
+    )
 
 
 def _check_target(segmentation_node: Any, volume_node: Any) -> None:
@@ -136,6 +140,23 @@ def _check_target(segmentation_node: Any, volume_node: Any) -> None:
             f"{name} holds other segments, stored as {segmentation.GetSourceRepresentationName().lower()}:"
             " choose a new segmentation, or make 'Binary labelmap' its source in the module Segmentations."
         )
+
+
+class _Backup:
+    """A segmentation node as it is, for the case that filling it fails half way."""
+
+    def __init__(self, segmentation_node: Any) -> None:
+        self._node = segmentation_node
+        self._transform = segmentation_node.GetTransformNodeID()
+        self._reference = segmentation_node.GetNodeReferenceID(_reference_role())
+        self._segmentation = slicer.vtkSegmentation()
+        self._segmentation.DeepCopy(segmentation_node.GetSegmentation())
+
+    def restore(self) -> None:
+        with slicer.util.NodeModify(self._node):
+            self._node.GetSegmentation().DeepCopy(self._segmentation)
+            self._node.SetAndObserveTransformNodeID(self._transform)
+            self._node.SetNodeReferenceID(_reference_role(), self._reference)
 
 
 def _fill(segmentation_node: Any, segments: dict[str, Any], volume_node: Any, prediction: Any) -> None:
@@ -236,6 +257,10 @@ def _is_ours(segment: Any) -> bool:
 def _structure_tag(segment: Any) -> str:
     value = vtk.reference("")
     return str(value) if segment.GetTag(STRUCTURE_TAG, value) else ""
+
+
+def _reference_role() -> str:
+    return slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
 
 
 def _labelmap_name() -> str:

@@ -32,7 +32,6 @@ from RAREUNetSegmentLib.worker_process import (
 )
 from RAREUNetSegmentLib.worker_request import (
     LABEL_MAP_FILE,
-    VOXELS_FILE,
     Job,
     OnAnswer,
     OnFailure,
@@ -79,6 +78,7 @@ class WorkerClient:
         self._hello: Hello | None = None
         self._job: Job | None = None
         self._job_number = 0
+        self._begun = False
         self._idle = single_shot(60 * idle_minutes, self._stop)
         self._silence = SilenceTimer(seconds_to_answer, self._on_silence)
         sweep(parent_folder)
@@ -121,15 +121,17 @@ class WorkerClient:
         self._idle.stop()
         self._job_number += 1
         is_new = self._process is None
+        message = request.message(self._job_number, model)
         try:
             process = self._process or self._make_process()
-            np.save(process.folder / VOXELS_FILE, request.volume.voxels)
+            for file, channel in zip(message.voxels_files, request.channels, strict=True):
+                np.save(process.folder / file, channel.voxels)
         except OSError as error:
             self._stop()
             on_failure(worker_failures.from_exception(self._job_number, error))
             return
-        message = request.message(self._job_number, model)
-        self._job = Job(message, request.volume.shape, on_progress, on_answer, on_failure)
+        self._begun = False
+        self._job = Job(request, message, self._hello is not None, on_progress, on_answer, on_failure)
         if self._hello is not None:
             self._send(message)
             return
@@ -162,11 +164,12 @@ class WorkerClient:
         return self._process
 
     def _stop(self) -> None:
-        process, self._process, self._hello, self._job = self._process, None, None, None
+        process, worker = self._process, self.pid
+        self._process, self._hello, self._job = None, None, None
         for timer in (self._idle, self._silence):
             timer.stop()
         if process is not None:
-            process.kill()
+            process.kill(worker)
 
     def _start(self) -> None:
         self._silence.start()
@@ -183,6 +186,7 @@ class WorkerClient:
         if self._job is None or message.job != self._job.message.job:
             return
         self._silence.stop()
+        self._begun = True
         if isinstance(message, Progress):
             self._job.on_progress(message.step, message.fraction)
         elif isinstance(message, Segmented):
@@ -204,9 +208,10 @@ class WorkerClient:
     def _take_answer(self, message: Segmented) -> None:
         try:
             label_map = np.load(self._process.folder / LABEL_MAP_FILE, allow_pickle=False)
-            if label_map.shape != self._job.shape or label_map.dtype.kind != "u":
+            shape = self._job.request.channels[0].shape
+            if label_map.shape != shape or label_map.dtype.kind != "u":
                 raise RuntimeError(
-                    f"the label map is {label_map.dtype} of {label_map.shape}, the scan {self._job.shape}"
+                    f"the label map is {label_map.dtype} of {label_map.shape}, the scan {shape}"
                 )
             answer = Answer.from_message(message, label_map)
         except Exception as error:
@@ -229,13 +234,18 @@ class WorkerClient:
         """The worker is idle again, and the scan's files are gone."""
         job, self._job = self._job, None
         self._idle.start()
-        if self._process is not None:
-            for name in (VOXELS_FILE, LABEL_MAP_FILE):
+        if self._process is not None and job is not None:
+            for name in (*job.message.voxels_files, LABEL_MAP_FILE):
                 with contextlib.suppress(OSError):  # Windows keeps what is open; it goes with the folder
                     (self._process.folder / name).unlink(missing_ok=True)
         return job
 
     def _on_end(self, exit_code: int, crashed: bool) -> None:
+        job = self._job
+        if job is not None and job.warm and not self._begun:  # it died before it was asked, unnoticed
+            self._stop()
+            self.segment(job.request, job.on_progress, job.on_answer, job.on_failure)
+            return
         output = self._process.output if self._process is not None else ""
         self._fail(worker_failures.ended(self._job_number, exit_code, crashed, output))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from typing import Any
 
 import qt
@@ -13,6 +12,7 @@ from slicer.i18n import tr as _
 
 from RAREUNetSegmentLib import summary
 from RAREUNetSegmentLib.worker_progress import ProgressLine
+from RAREUNetSegmentLib.worker_report import route_of
 from RAREUNetSegmentLib.worker_request import Request
 from RAREUNetSegmentLib.worker_run import Failed, Finished
 
@@ -29,8 +29,8 @@ class RunDisplay:
     def __init__(self, ui: Any) -> None:
         self._ui = ui
         self._line = ProgressLine()
-        self._seconds_per_voxel: dict[tuple[str, str], float] = {}
-        self._key, self._voxels = ("", ""), 1
+        self._seconds_per_voxel: dict[tuple[str, str, str], float] = {}
+        self._key, self._voxels = ("", "", ""), 1
         self._report = ""
         self._timer = qt.QTimer()
         self._timer.setInterval(MILLISECONDS_BETWEEN_UPDATES)
@@ -52,9 +52,9 @@ class RunDisplay:
             widget.visible = False
 
     def begin(self, request: Request) -> None:
-        """A run begins; how long earlier ones of this model and device took tells how long it may take."""
+        """A run begins; how long earlier ones of this model, device and route took tells how long it may take."""
         self.clear()
-        self._key, self._voxels = (request.model, request.device), math.prod(request.volume.shape)
+        self._key, self._voxels = (request.model, request.device, route_of(request)), request.voxels
         pace = self._seconds_per_voxel.get(self._key)
         self._line = ProgressLine(None if pace is None else pace * self._voxels)
         self._ui.progressBar.visible = self._ui.cancelButton.visible = True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -60,8 +62,8 @@ class WorkerProcess:
             "finished(int,QProcess::ExitStatus)": self._finish,
             "errorOccurred(QProcess::ProcessError)": self._fail_to_start,
         }
-        for signal, slot in self._slots.items():
-            self._process.connect(signal, slot)
+        for name, slot in self._slots.items():
+            self._process.connect(name, slot)
         self._process.setProcessEnvironment(_environment())
         # -m puts the working directory first on the path: it must not be where a user keeps a file torch.py.
         self._process.setWorkingDirectory(str(PACKAGE_FOLDER))
@@ -93,11 +95,19 @@ class WorkerProcess:
         """Waits for output, at most so long."""
         self._process.waitForReadyRead(milliseconds)
 
-    def kill(self) -> None:
-        """Ends it at once; nothing is called back any more."""
+    def kill(self, worker: int | None = None) -> None:
+        """Ends it at once; nothing is called back any more.
+
+        Args:
+            worker: the process number that it said hello with, if it did. Slicer's PythonSlicer is a launcher: the
+                process that was started is the parent of the one that computes.
+        """
         self._killed = True
         if self._process.state() == qt.QProcess.NotRunning:
             self._release()
+        elif worker is not None and worker > 1:
+            with contextlib.suppress(OSError):  # it has ended already
+                os.kill(worker, getattr(signal, "SIGKILL", signal.SIGTERM))
         self._process.kill()
 
     def _read_messages(self) -> None:
@@ -148,8 +158,8 @@ class WorkerProcess:
 
     def _let_go(self) -> None:
         self._folder.remove()  # after the last message, which may name a file
-        for signal, slot in self._slots.items():
-            self._process.disconnect(signal, slot)
+        for name, slot in self._slots.items():
+            self._process.disconnect(name, slot)
         self._slots = {}
         _living.discard(self)
 

@@ -23,8 +23,8 @@ def make_report(failure: Failure, request: Request, private_names: Sequence[str]
         request: what was asked for.
         private_names: names of nodes, which may be patients'; replaced wherever they occur.
     """
-    volume, region = request.volume, request.region
-    x, y, z = reversed(volume.shape)
+    scan, region = request.channels[0], request.region
+    x, y, z = reversed(scan.shape)
     lines = [
         f"RAREUNet {__version__}, Slicer {slicer.app.applicationVersion}, Python {platform.python_version()},"
         f" torch {_version('torch')}, numpy {_version('numpy')}",
@@ -32,10 +32,10 @@ def make_report(failure: Failure, request: Request, private_names: Sequence[str]
         f"Device asked for: {request.device}; memory allowed:"
         f" {f'{request.memory_gb:g} GB' if request.memory_gb else 'automatic'}",
         f"Model: {_model(request)}",
-        f"Scan: {volume.voxels.shape[0]} x {x} x {y} x {z} (channels x X x Y x Z), {volume.voxels.dtype},"
-        f" {' x '.join(f'{mm:.3g}' for mm in reversed(volume.spacing_mm))} mm",
+        f"Scan: {len(request.channels)} x {x} x {y} x {z} (channels x X x Y x Z), {scan.voxels.dtype},"
+        f" {' x '.join(f'{mm:.3g}' for mm in reversed(scan.spacing_mm))} mm",
         "Region: " + (" x ".join(f"{mm:.0f}" for mm in region.size_mm) + " mm" if region else "whole scan"),
-        f"Route: {_route(request)}",
+        f"Route: {route_of(request)}",
         f"What happened: {failure.cause}",
         f"Advice given: {failure.next_step or 'in the sentence above'}",
         "",
@@ -62,11 +62,12 @@ def _model(request: Request) -> str:
     return f"{facts.name} {facts.version}"
 
 
-def _route(request: Request) -> str:
-    """Entry as the core will choose it; a report must come about whatever is wrong with the scan."""
+def route_of(request: Request) -> str:
+    """Entry as the core will choose it, in words; a report must come about whatever is wrong with the scan."""
+    scan = request.channels[0]
     try:
         facts = read_facts(request.model)
-        spacing = Reorientation.to_ras(request.volume.ijk_to_ras).reorder(request.volume.spacing_mm)
+        spacing = Reorientation.to_ras(scan.ijk_to_ras).reorder(scan.spacing_mm)
         route = route_for(spacing, facts.reference_spacing_mm, facts.deepest, request.entry_depth)
     except ValueError as error:
         return f"none ({error})"

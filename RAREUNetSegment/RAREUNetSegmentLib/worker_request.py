@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from rareunet.geometry import RegionOfInterest
+from rareunet.geometry import RegionOfInterest, box_of_region
 from rareunet.volume import Volume
 from rareunet.worker_protocol import Failure, Segment
 
-VOXELS_FILE, LABEL_MAP_FILE = "voxels.npy", "label_map.npy"
+LABEL_MAP_FILE = "label_map.npy"
 
 OnProgress = Callable[[str, float], None]
 OnAnswer = Callable[[Any, Any], None]
@@ -21,9 +23,12 @@ OnFailure = Callable[[Failure], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What Predictor and its predict() take; see there."""
+    """What Predictor and its predict() take, see there, but for the scan.
 
-    volume: Volume
+    `channels`: its channels, each (1, Z, Y, X) on a grid of its own; the answer is on the first one's.
+    """
+
+    channels: tuple[Volume, ...]
     region: RegionOfInterest | None
     model: str
     device: str
@@ -31,8 +36,18 @@ class Request:
     force: bool
     memory_gb: float | None = None
 
+    @property
+    def voxels(self) -> int:
+        """How many of the first channel's voxels are to be segmented; all, where the region can't be used."""
+        scan = self.channels[0]
+        if self.region is not None:
+            with contextlib.suppress(ValueError):
+                box = box_of_region(self.region, scan.shape, scan.ijk_to_ras)
+                return math.prod(part.stop - part.start for part in box)
+        return math.prod(scan.shape)
+
     def message(self, job: int, model: str) -> Segment:
-        """The message to the worker; the scan's voxels go as VOXELS_FILE.
+        """The message to the worker; the voxels of each channel go as one of its voxels_files.
 
         Args:
             job: number that the answers repeat.
@@ -42,10 +57,9 @@ class Request:
         axes = None if region is None or region.axes is None else _rows(region.axes)
         return Segment(
             job=job,
-            voxels_file=VOXELS_FILE,
+            voxels_files=tuple(f"channel_{number}.npy" for number in range(len(self.channels))),
             label_map_file=LABEL_MAP_FILE,
-            ijk_to_ras=_rows(self.volume.ijk_to_ras),
-            notes=self.volume.notes,
+            matrices=tuple(_rows(channel.ijk_to_ras) for channel in self.channels),
             model=model,
             device=self.device,
             center_ras=None if region is None else region.center_ras,
@@ -59,10 +73,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Job:
-    """A request on its way, and who is to be told of it; `shape` is the scan's (Z, Y, X)."""
+    """A request on its way, and who is to be told of it; `warm`: the worker had said hello before."""
 
+    request: Request
     message: Segment
-    shape: tuple[int, int, int]
+    warm: bool
     on_progress: OnProgress
     on_answer: OnAnswer
     on_failure: OnFailure

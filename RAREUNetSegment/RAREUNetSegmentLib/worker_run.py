@@ -12,6 +12,7 @@ import slicer.util
 import vtk
 
 from rareunet import worker_failures
+from rareunet.channel_grids import join_channels
 from rareunet.worker_protocol import Failure
 from RAREUNetSegmentLib import segments
 from RAREUNetSegmentLib.worker_report import make_report
@@ -68,7 +69,7 @@ class InProcess:
         try:
             predictor = self._factory(request.model, request.device)
             prediction = predictor.predict(
-                request.volume,
+                join_channels(request.channels, request.channels[0].name),
                 request.region,
                 request.entry_depth,
                 force=request.force,

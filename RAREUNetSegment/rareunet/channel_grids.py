@@ -7,6 +7,7 @@ than its outermost centres. scipy is imported on first use.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,7 +29,8 @@ def join_channels(channels: Sequence[Volume], name: str) -> Volume:
         name: what to call the scan.
 
     Returns:
-        voxels (C, Z, Y, X) in the type that holds every channel's; a resampled channel counts as float32.
+        voxels (C, Z, Y, X) in the type that holds every channel's; a resampled channel counts as float32. A single
+        channel's voxels are not copied.
 
     Raises:
         ValueError: a volume has several channels, or covers less than half of the first one's field of view.
@@ -37,6 +39,8 @@ def join_channels(channels: Sequence[Volume], name: str) -> Volume:
     for channel in channels:
         if len(channel.voxels) != 1:
             raise ValueError(f"{channel.name} has {len(channel.voxels)} channels: give one file per channel.")
+    if len(channels) == 1:
+        return replace(first, name=name)
     resampled = [channel.name for channel in channels if not _same_grid(channel, first)]
     images = [c.voxels if _same_grid(c, first) else _on_grid_of(first, c)[np.newaxis] for c in channels]
     kinds = {image.dtype for image in images}

@@ -17,7 +17,7 @@ def choose_device(name: str = "auto") -> torch.device:
         DeviceError: unknown name, or the device does not run a convolution.
     """
     if name == "auto":
-        return next(torch.device(n) for n in ("cuda", "mps", "cpu") if not problem_with(n))
+        return best_device()[0]
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -27,6 +27,18 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+def best_device() -> tuple[torch.device, str]:
+    """What "auto" means, and a sentence where a graphics card was passed over, else ''."""
+    note = ""
+    for name in ("cuda", "mps"):
+        problem = problem_with(name)
+        if not problem:
+            return torch.device(name), ""
+        if _is_listed(name):
+            note = f"The processor was used in place of the graphics card: {problem}."
+    return torch.device("cpu"), note
+
+
 def problem_with(name: str) -> str:
     """Why a device can't be used, '' if it can.
 
@@ -34,10 +46,8 @@ def problem_with(name: str) -> str:
     versions of PyTorch (max_pool3d before 2.9), so each kind of layer is run.
     """
     kind = torch.device(name).type
-    if kind == "cuda" and not torch.cuda.is_available():
-        return "this PyTorch sees no CUDA device"
-    if kind == "mps" and not torch.backends.mps.is_available():
-        return "this PyTorch sees no Apple GPU"
+    if not _is_listed(kind):
+        return f"this PyTorch sees no {'Apple GPU' if kind == 'mps' else 'CUDA device'}"
     try:
         features, kernel = torch.ones(1, 1, 4, 4, 4, device=name), torch.ones(1, 1, 3, 3, 3, device=name)
         features = functional.instance_norm(functional.conv3d(features, kernel, padding=1))
@@ -47,6 +57,13 @@ def problem_with(name: str) -> str:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         return f"a test convolution failed ({reason})"
     return ""
+
+
+def _is_listed(kind: str) -> bool:
+    """Whether PyTorch sees such a device, working or not."""
+    if kind == "cuda":
+        return torch.cuda.is_available()
+    return torch.backends.mps.is_available() if kind == "mps" else True
 
 
 @cache

@@ -194,7 +194,7 @@ def _run(
 ) -> Tensor:
     """Logits (K, Z, Y, X) on the CPU."""
     if rung.device != ladder.rungs[0].device:
-        network = copy.deepcopy(network).to(rung.device)
+        network = _copy_on(network, rung.device)
 
     def walk(tile: Tensor) -> Tensor:
         tile, depths = tile.to(rung.device), ladder.axis_depths
@@ -209,6 +209,12 @@ def _run(
 
     with torch.inference_mode():
         return blend(image, rung.tile, ladder.multiples, walk, progress)
+
+
+def _copy_on(network: RAREUNet, device: torch.device) -> RAREUNet:
+    """The weights go there one by one, since the device of the network may have no room for a copy."""
+    weights = {id(p): torch.nn.Parameter(p.detach().to(device), False) for p in network.parameters()}
+    return copy.deepcopy(network, weights)
 
 
 def _gb(value: float) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rareunet.bundle import DEFAULT_MODEL, FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT, Bundle
-from rareunet.device import choose_device
+from rareunet.device import best_device, choose_device
 from rareunet.errors import FieldOfViewError
 from rareunet.geometry import RegionOfInterest, Reorientation, box_of_region
 from rareunet.ladder import Ladder, run_on_ladder
@@ -53,7 +53,7 @@ class Predictor:
         router: Router = route_for,
     ) -> None:
         self.bundle = model if isinstance(model, Bundle) else Bundle.load(model)
-        self.device = choose_device(device)
+        self.device, self._passed_over = best_device() if device == "auto" else (choose_device(device), "")
         self.network = self.bundle.load_network(self.device) if network is None else network
         self.router = router
         self._sha256 = self.bundle.sha256 if self.bundle.folder else "not saved"
@@ -113,7 +113,7 @@ class Predictor:
             label_map = _label_map(logits, grid, bundle)
             probabilities = _probabilities(logits, grid) if with_probabilities else None
             volumes = _volumes_ml(label_map, volume, bundle)
-        warnings += grid.route.warnings
+        warnings += [*grid.route.warnings, *filter(None, [self._passed_over])]
         warnings += [f"{name} was not found in this scan." for name, ml in volumes.items() if ml == 0]
         progress("finish", 1.0)
         model = {"name": bundle.name, "version": bundle.version, "sha256": self._sha256}

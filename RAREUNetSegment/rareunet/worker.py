@@ -8,9 +8,9 @@ a computation.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import faulthandler
 import importlib
+import logging
 import os
 import queue
 import shutil
@@ -27,6 +27,7 @@ import numpy as np
 from rareunet import __version__
 from rareunet.bundle import Bundle
 from rareunet.bundle_format import HASHES_FILE
+from rareunet.channel_grids import join_channels
 from rareunet.volume import Volume
 from rareunet.worker_failures import from_exception
 from rareunet.worker_protocol import (
@@ -52,12 +53,17 @@ class Worker:
     Args:
         folder: the private folder.
         events: where the events go, binary.
+
+    Attributes:
+        broken: why the core could not be imported; every request is answered with it, since a second import of a
+            half-imported torch can end the process.
     """
 
     def __init__(self, folder: Path, events: BinaryIO) -> None:
         self.folder = folder
+        self.broken: Exception | None = None
         self._events = events
-        self._key: tuple[str, str] | None = None
+        self._key: tuple[str, str, str] | None = None
         self._predictor: Predictor | None = None
 
     def send(self, message: Message) -> None:
@@ -75,6 +81,8 @@ class Worker:
             if not isinstance(request, Segment):
                 raise ValueError(f"a worker takes the message Segment, not {type(request).__name__}.")
             job = request.job
+            if self.broken is not None:
+                raise self.broken
             self.send(self._segment(request))
         except Exception as error:
             self.send(from_exception(job, error))
@@ -83,10 +91,8 @@ class Worker:
         report = _ProgressReport(self, request.job)
         report("load", 0.0)
         predictor = self._load(request.model, request.device)
-        voxels = np.load(self.folder / request.voxels_file, mmap_mode="r")
-        volume = Volume(voxels, np.array(request.ijk_to_ras), "the scan", request.notes)
         prediction = predictor.predict(
-            volume,
+            self._volume(request, predictor.bundle),
             request.region,
             request.entry_depth,
             force=request.force,
@@ -106,11 +112,26 @@ class Worker:
             tuple(asdict(label) for label in predictor.bundle.labels),
         )
 
+    def _volume(self, request: Segment, bundle: Bundle) -> Volume:
+        """The scan; names of nodes, which may be patients', stay in the panel: channels are called as in the model."""
+        count = len(request.voxels_files)
+        names = [str(channel["name"]) for channel in bundle.channels]
+        if len(names) != count:  # refused later
+            names = [f"channel {number}" for number in range(1, count + 1)]
+        parts = zip(request.voxels_files, request.matrices, names, strict=True)
+        channels = [
+            Volume(np.load(self.folder / file, mmap_mode="r"), np.array(matrix), name)
+            for file, matrix, name in parts
+        ]
+        return join_channels(channels, "the scan")
+
     def _load(self, model: str, device: str) -> Predictor:
+        from rareunet.device import choose_device
         from rareunet.predictor import Predictor
 
         bundle = Bundle.load(model)
-        key = ((Path(model) / HASHES_FILE).read_text(encoding="utf-8"), device)
+        hashes = (Path(model) / HASHES_FILE).read_text(encoding="utf-8")
+        key = (hashes, device, str(choose_device(device)))  # a graphics card that was full may be free by now
         if self._predictor is None or self._key != key:
             self._predictor = None  # the old model's memory is free before the new one is loaded
             self._predictor, self._key = Predictor(bundle, device), key
@@ -141,16 +162,26 @@ def private_output() -> BinaryIO:
     return events
 
 
+def private_input() -> int:
+    """Descriptor of stdin for the requests alone. Nobody else can wait on it: on Windows, a library that looks at a
+    stdin on which another thread waits hangs.
+    """
+    requests, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return requests
+
+
 def leave(folder: Path) -> NoReturn:
     """Ends the process from any thread, leaving no file behind."""
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
-def read_requests(lines: queue.SimpleQueue[bytes], folder: Path) -> None:
+def read_requests(descriptor: int, lines: queue.SimpleQueue[bytes], folder: Path) -> None:
     """Runs in a thread of its own, because a computation must not hide that stdin was closed."""
-    # Unbuffered: a thread that waits within sys.stdin.buffer makes the interpreter abort when it ends.
-    with open(0, "rb", buffering=0, closefd=False) as requests:
+    # Unbuffered: a thread that waits within a buffered reader makes the interpreter abort when it ends.
+    with open(descriptor, "rb", buffering=0) as requests:
         for line in requests:
             lines.put(line)
     leave(folder)
@@ -161,14 +192,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--folder", type=Path, required=True, help="folder for voxels, removed at the end")
     folder = parser.parse_args(arguments).folder
     faulthandler.enable()  # a crash in a library tells on stderr where it was, for the report
-    worker = Worker(folder, private_output())
+    worker, requests = Worker(folder, private_output()), private_input()
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")  # to stderr, for the report too
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=read_requests, args=(lines, folder), daemon=True).start()
+    threading.Thread(target=read_requests, args=(requests, lines, folder), daemon=True).start()
     worker.send(Hello(PROTOCOL_VERSION, __version__, os.getpid()))
-    with contextlib.suppress(
-        Exception
-    ):  # torch takes seconds; what fails here fails again, and is told, on a request
-        importlib.import_module("rareunet.predictor")
+    try:
+        importlib.import_module("rareunet.predictor")  # torch takes seconds
+    except Exception as error:
+        worker.broken = error
     while True:
         worker.answer(lines.get())
 

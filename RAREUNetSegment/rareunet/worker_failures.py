@@ -9,6 +9,8 @@ import traceback
 from rareunet.errors import MemoryLadderError, is_out_of_memory
 from rareunet.worker_protocol import PROTOCOL_VERSION, Failure, Hello
 
+# What Slicer's launcher, through which PythonSlicer runs, says of a process that crashed; it ends with code 1 then.
+LAUNCHER_CRASH = "exit abnormally"
 GRAPHICS_CARD = re.compile(r"\b(cuda|cudnn|cublas|hip|mps)(?![a-z])", re.IGNORECASE)
 LESS_MEMORY = (
     "Close other programs, place a smaller region of interest, or choose another device under Advanced;"
@@ -57,8 +59,9 @@ def ended(job: int, exit_code: int, crashed: bool, output: str) -> Failure:
         crashed: it was ended by a signal or an exception of the system.
         output: its last output, of which the last line is told.
     """
-    if crashed:
-        cause = f"the segmentation process was ended from outside or crashed (signal or code {exit_code})."
+    if crashed or LAUNCHER_CRASH in output:
+        code = f" (signal or code {exit_code})" if crashed else ""
+        cause = f"the segmentation process was ended from outside or crashed{code}."
         next_step = (
             "The usual reason is too little memory: close other programs or place a smaller region of"
             " interest. Then press Apply again, which starts the process anew."

@@ -25,10 +25,22 @@ class PrivateFolder:
     """
 
     def __init__(self, parent: str | Path | None = None) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        self._lock = (self.path / LOCK_NAME).open("wb")
-        with contextlib.suppress(OSError):  # a file system without locks: the folder just is never swept
-            _lock(self._lock.fileno())
+        if parent is not None:  # cleaning programs remove temporary folders under a Slicer that runs for days
+            Path(parent).mkdir(parents=True, exist_ok=True)
+        while True:
+            self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+            self._lock = (self.path / LOCK_NAME).open("wb")
+            try:
+                _lock(self._lock.fileno())
+            except (
+                BlockingIOError,
+                PermissionError,
+            ):  # another Slicer's sweep was quicker, and removes the folder
+                self._lock.close()
+                continue
+            except OSError:  # a file system without locks: the folder just is never swept
+                pass
+            break
 
     def remove(self) -> None:
         self._lock.close()

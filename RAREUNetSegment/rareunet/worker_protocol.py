@@ -20,7 +20,7 @@ from rareunet.geometry import RegionOfInterest
 from rareunet.prediction import Prediction
 from rareunet.routing import Route
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -35,10 +35,9 @@ class Segment:
 
     Attributes:
         job: number that the answers repeat.
-        voxels_file: the scan (C, Z, Y, X), a file of the private folder.
-        label_map_file: where to write the label map (Z, Y, X), in the same folder.
-        ijk_to_ras: (4, 4) world matrix of the scan, mm.
-        notes: the Volume's notes.
+        voxels_files: the scan's channels, each (1, Z, Y, X), files of the private folder.
+        label_map_file: where to write the label map (Z, Y, X) on the first channel's grid, in the same folder.
+        matrices: (4, 4) world matrix of each channel, i, j, k to RAS mm.
         model: a bundle's folder.
         device: as Predictor takes it.
         center_ras, size_mm, region_axes: the region of interest; None for the whole scan.
@@ -48,10 +47,9 @@ class Segment:
     """
 
     job: int
-    voxels_file: str
+    voxels_files: tuple[str, ...]
     label_map_file: str
-    ijk_to_ras: Matrix
-    notes: tuple[str, ...]
+    matrices: tuple[Matrix, ...]
     model: str
     device: str
     center_ras: tuple[float, float, float] | None
@@ -169,7 +167,7 @@ def decode(line: bytes) -> Message:
         content = json.loads(line)
         kind = MESSAGES[content.pop("message")]
         message = kind(**{name: _frozen(value) for name, value in content.items()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"not a message: {line[:200]!r} ({type(error).__name__})") from None
     for attribute in fields(message):
         allowed = PLAIN_TYPES.get(str(attribute.type).partition("[")[0])

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from rareunet import device as module
-from rareunet.device import choose_device, problem_with
+from rareunet.device import best_device, choose_device, problem_with
 from rareunet.errors import DeviceError
 
 LAYERS = ("conv3d", "instance_norm", "leaky_relu", "max_pool3d", "conv_transpose3d")
@@ -39,7 +39,17 @@ def test_a_layer_that_fails_leaves_the_cpu(listed, monkeypatch, layer):
         return inner(*arguments, **options)
 
     monkeypatch.setattr(functional, layer, fail_on_gpus)
-    assert choose_device("auto") == torch.device("cpu")
+    device, note = best_device()
+    assert device == torch.device("cpu")
+    assert note.startswith(
+        "The processor was used in place of the graphics card: a test convolution failed (The op"
+    )
+
+
+def test_nothing_is_said_of_a_graphics_card_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert best_device() == (torch.device("cpu"), "")
 
 
 def test_why_a_device_fails_is_told(listed, monkeypatch):

@@ -227,25 +227,25 @@ def test_running_out_on_cuda_for_good_leads_to_the_cpu(bundle, image, failing_cu
     np.testing.assert_array_equal(result.logits, expected)
 
 
-class Elsewhere:
-    """Takes the place of a network on a GPU; computes only where the CPU is."""
+class FullDevice(torch.nn.Parameter):
+    """Weights on a device without room for a copy of them."""
 
-    device = CUDA
-
-    def to(self, device):
-        self.device = device
-        return self
-
-    def walk(self, tile, depths, keep_features, dtype):
-        assert self.device == CPU
-        return SimpleNamespace(logits=torch.zeros(1, 3, *tile.shape[2:], dtype=dtype))
+    def __deepcopy__(self, memo):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
 
-def test_a_copy_of_the_network_goes_to_the_cpu(bundle):
-    ladder, network = ladder_for(bundle, CUDA), Elsewhere()
+def test_a_copy_of_the_network_goes_to_the_cpu_from_a_full_gpu(bundle, image):
+    ladder, network = ladder_for(bundle, CUDA), bundle.load_network()
     rung = next(rung for rung in ladder.rungs if rung.device == CPU)
-    module._run(network, torch.zeros(1, *SHAPE), ladder, rung, lambda done: None)
-    assert network.device == CUDA  # where the next scan finds it
+    expected = module._run(network, torch.from_numpy(image), ladder, rung, lambda done: None)
+    for part in network.modules():
+        for name, weights in part.named_parameters(recurse=False):
+            setattr(part, name, FullDevice(weights.detach().clone()))
+    logits = module._run(network, torch.from_numpy(image), ladder, rung, lambda done: None)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=0)
+    assert all(
+        isinstance(weights, FullDevice) for weights in network.parameters()
+    )  # the next scan finds it as it was
 
 
 def test_too_little_on_cuda_leads_to_the_cpu_at_once(bundle, image, failing_cuda, monkeypatch):

@@ -126,7 +126,7 @@ def start(tmp_path):
 def request_one(tmp_path):
     model = str(save_tiny_model(tmp_path).folder)
     return Segment(
-        job=1, voxels_file="scan.npy", label_map_file="labels.npy", ijk_to_ras=MATRIX, notes=("a note",),
+        job=1, voxels_files=("scan.npy",), label_map_file="labels.npy", matrices=(MATRIX,),
         model=model, device="cpu", center_ras=None, size_mm=None, region_axes=None, entry_depth=None, force=True,
         memory_gb=None,
     )  # fmt: skip
@@ -142,7 +142,7 @@ def test_answers_are_the_predictors(pipes, request_one):
         pipes.send(request)
         message, steps = pipes.receive_answer()
         expected = Predictor(request.model, "cpu").predict(
-            Volume(SCAN, np.array(MATRIX), "the scan", ("a note",)), region, force=True
+            Volume(SCAN, np.array(MATRIX), "the scan"), region, force=True
         )
         assert isinstance(message, Segmented)
         assert message.job == request.job
@@ -186,7 +186,7 @@ def test_the_memory_is_the_requests(pipes, request_one):
 
 
 def test_a_missing_file_is_an_unexpected_failure_with_its_traceback(pipes, request_one):
-    pipes.send(replace(request_one, voxels_file="absent.npy"))
+    pipes.send(replace(request_one, voxels_files=("absent.npy",)))
     failure, _ = pipes.receive_answer()
     assert isinstance(failure, Failure)
     assert not failure.refused

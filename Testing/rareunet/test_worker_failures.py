@@ -76,6 +76,11 @@ def test_a_process_that_ended():
     crash = ended(1, 9, True, "Killed")
     assert "signal or code 9" in crash.cause
     assert "memory" in crash.next_step
+    behind_a_launcher = ended(
+        1, 1, False, "error: [/opt/Slicer/bin/python-real] exit abnormally - Report the problem."
+    )
+    assert behind_a_launcher.cause == "the segmentation process was ended from outside or crashed."
+    assert behind_a_launcher.next_step == crash.next_step
     left = ended(1, 1, False, "Traceback\nImportError: libomp is missing\n")
     assert left.cause.endswith("exit code 1). It said last: ImportError: libomp is missing")
 

@@ -29,20 +29,26 @@ class Call:
 
 calls: list[Call] = []
 missing: set[str] = set()  # distribution names that pip_check is to report as not installed
-torch_present = True
+_hidden_torch: list[Any] = []  # torch while it is set missing: what sys.modules held, None for nothing
 
 
 def reset() -> None:
     """Forget the calls; every package counts as it is in this environment again."""
-    global torch_present
     calls.clear()
     missing.clear()
-    torch_present = True
+    set_torch_present(True)
 
 
 def set_torch_present(present: bool) -> None:
-    global torch_present
-    torch_present = present
+    """False: importing torch raises ModuleNotFoundError and importlib finds no such package, until True."""
+    if not present and not _hidden_torch:
+        _hidden_torch.append(sys.modules.get("torch"))
+        sys.modules["torch"] = None  # type: ignore[assignment]  # as importlib documents it
+    elif present and _hidden_torch:
+        module = _hidden_torch.pop()
+        del sys.modules["torch"]
+        if module is not None:
+            sys.modules["torch"] = module
 
 
 def load_requirements(path: str | Path) -> list[Requirement]:
@@ -93,7 +99,13 @@ class PyTorchUtilsLogic:
 
     @staticmethod
     def torchInstalled() -> bool:
-        return torch_present
+        """Recorded, because it imports torch into Slicer, as the extension does."""
+        calls.append(Call("torchInstalled", (), {}))
+        try:
+            import torch  # noqa: F401
+        except ModuleNotFoundError:
+            return False
+        return True
 
     def installTorch(
         self,
@@ -115,10 +127,10 @@ class PyTorchUtilsLogic:
 
     @property
     def torch(self) -> Any:
-        if not torch_present:
+        try:
+            import torch
+        except ModuleNotFoundError:
             return self.installTorch()
-        import torch
-
         return torch
 
     def getDevice(self) -> Any:
