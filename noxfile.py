@@ -15,7 +15,7 @@ nox.options.reuse_existing_virtualenvs = True
 HERE = Path(__file__).parent
 CONSTRAINTS = ("-c", "constraints.txt")
 STANDIN_PACKAGES = ("slicer-core", "PySide6-Essentials", "packaging")
-TEST_PACKAGES = (*STANDIN_PACKAGES, "pytest")
+TEST_PACKAGES = (*STANDIN_PACKAGES, "pytest", "psutil")
 SYSTEM_PACKAGES = ("libegl1", "libgl1", "libosmesa6", "libxkbcommon0", "libdbus-1-3", "fonts-dejavu-core")
 
 

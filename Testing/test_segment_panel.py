@@ -117,6 +117,17 @@ def test_line_follows_anatomical_axes(panel):
     assert panel.ui.outlookLabel.text.startswith("4.0 x 1.0 x 1.0 mm: enters at depth 0, x at depth 2.")
 
 
+def test_line_tells_of_a_turned_scan(panel):
+    """What the core will do with it, before any package is there."""
+    angle = np.deg2rad(40)
+    matrix = np.eye(4)
+    matrix[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    panel._parameterNode.inputVolume = add_scan(np.ones((8, 20, 20)), matrix @ np.diag([1.0, 1.0, 3.0, 1.0]))
+    text = panel.ui.outlookLabel.text
+    assert text.startswith("1.0 x 1.0 x 1.0 mm: enters at depth 0.")
+    assert "turned by 40 degrees against the patient's axes: the network gets it resampled to 1 mm" in text
+
+
 def test_fixed_depth_changes_the_line(panel):
     panel._parameterNode.inputVolume = add_scan()
     panel.ui.entryDepthComboBox.setCurrentIndex(2)
@@ -144,8 +155,7 @@ def test_field_of_view_too_large_until_a_region_is_placed(panel):
 
 
 def test_canonical_axes_are_the_cores():
-    from rareunet.geometry import Reorientation
-    from RAREUNetSegmentLib.outlook import canonical_axes
+    from rareunet.geometry import Reorientation, canonical_axes
 
     generator = np.random.default_rng(3)
     for _ in range(50):

@@ -443,6 +443,12 @@ def test_check_fills_the_table_and_what_nobody_has_changed(panel, tmp_path):
     assert panel._parameterNode.patch == "48 x 48 x 48"
 
 
+def test_check_judges_by_the_spacing_that_is_typed_in(ready):
+    ready._parameterNode.referenceSpacing = "0.5 x 1 x 2"
+    ready.ui.checkButton.click()
+    assert "model.reference_spacing_mm=[2.0, 1.0, 0.5]" in ready.processes.started[-1].command
+
+
 def test_a_check_that_fails_says_why(ready):
     ready.ui.checkButton.click()
     process = ready.processes.started[-1]

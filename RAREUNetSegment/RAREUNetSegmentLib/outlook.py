@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from rareunet.bundle import FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT
-from rareunet.geometry import RegionOfInterest, box_of_region
+from rareunet.geometry import RegionOfInterest, box_of_region, canonical_axes
+from rareunet.oblique import LARGEST_TILT, straight_spacing, tilt_degrees, turned_sentence
 from rareunet.routing import route_for
 from RAREUNetSegmentLib.choices import depth_number
 from RAREUNetSegmentLib.models import ModelFacts
@@ -116,9 +116,17 @@ def outlook_for(
     if region is not None:
         sizes = [part.stop - part.start for part in box_of_region(region, shape, ijk_to_ras)]
     s, a, r = (float(spacing_xyz[2 - axis]) for axis in axes)
-    route = route_for((s, a, r), facts.reference_spacing_mm, facts.deepest, entry_depth)
+    turned_by = tilt_degrees(ijk_to_ras)
+    seen_as = (s, a, r)
+    if turned_by > LARGEST_TILT:
+        seen_as = (straight_spacing(seen_as, facts.reference_spacing_mm),) * 3
+    route = route_for(seen_as, facts.reference_spacing_mm, facts.deepest, entry_depth)
     extent = [sizes[axis] * mm for axis, mm in zip(axes, (s, a, r), strict=True)]
+    if region is not None:
+        extent = [min(pair) for pair in zip(extent, region.extent_sar, strict=True)]
     obstacle, warnings = "", list(route.warnings)
+    if turned_by > LARGEST_TILT:
+        warnings.append(turned_sentence(turned_by, seen_as[0]))
     excess = max(e / m for e, m in zip(extent, facts.largest_extent_mm, strict=True))
     seen = (
         f"The field of view is {_size(extent)} mm, the model knows up to {_size(facts.largest_extent_mm)} mm"
@@ -130,17 +138,6 @@ def outlook_for(
     return Outlook(
         route.describe(), expected_accuracy(facts.resolution_card, (s, a, r)), tuple(warnings), obstacle
     )
-
-
-def canonical_axes(ijk_to_ras: np.ndarray) -> tuple[int, int, int]:
-    """The array axis (0 = Z, 1 = Y, 2 = X) that runs closest to S, to A and to R."""
-    cosines = np.abs(
-        ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
-    )  # rows R A S, columns i j k
-    r, a, s = max(
-        itertools.permutations(range(3)), key=lambda ijk: sum(cosines[row, ijk[row]] for row in range(3))
-    )
-    return 2 - s, 2 - a, 2 - r
 
 
 def expected_accuracy(card: Sequence[dict[str, Any]], spacing_mm: Sequence[float]) -> str:

@@ -67,11 +67,7 @@ def _on_grid_of(first: Volume, channel: Volume) -> np.ndarray:
     Raises:
         ValueError: it covers less than half of the first one's voxels.
     """
-    from scipy.ndimage import affine_transform
-
-    between = np.linalg.inv(channel.ijk_to_ras) @ first.ijk_to_ras
-    matrix, offset = between[2::-1, 2::-1], between[2::-1, 3]  # i, j, k -> z, y, x
-    inside = _inside(matrix, offset, first.shape, channel.shape)
+    image, inside = on_grid(channel.voxels[0], channel.ijk_to_ras, first.shape, first.ijk_to_ras)
     share = inside.mean()
     if share < LEAST_OVERLAP:
         raise ValueError(
@@ -79,11 +75,31 @@ def _on_grid_of(first: Volume, channel: Volume) -> np.ndarray:
             f" field of view, at least {LEAST_OVERLAP:.0%} is needed. {_geometry(first)} {_geometry(channel)}"
             " Give channels of the same scan, registered to each other."
         )
-    voxels = channel.voxels[0].astype(np.float32, copy=False)
-    # "nearest" serves the outer half of the border voxels.
-    image = affine_transform(voxels, matrix, offset, first.shape, np.float32, order=1, mode="nearest")
     image[~inside] = np.nan
     return image
+
+
+def on_grid(
+    image: np.ndarray, ijk_to_ras: np.ndarray, shape: Sequence[int], new_ijk_to_ras: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """An image (Z, Y, X) at the voxel centres of another grid, trilinear.
+
+    Args:
+        ijk_to_ras, new_ijk_to_ras: (4, 4) world matrices of the image and of the other grid.
+        shape: (Z, Y, X) of the other grid.
+
+    Returns:
+        float32 of that shape, and whether each voxel lies in the image's field of view.
+    """
+    from scipy.ndimage import affine_transform
+
+    between = np.linalg.inv(ijk_to_ras) @ new_ijk_to_ras
+    matrix, offset = between[2::-1, 2::-1], between[2::-1, 3]  # i, j, k -> z, y, x
+    inside = _inside(matrix, offset, shape, image.shape)
+    voxels = image.astype(np.float32, copy=False)
+    # "nearest" serves the outer half of the border voxels.
+    found = affine_transform(voxels, matrix, offset, tuple(shape), np.float32, order=1, mode="nearest")
+    return found, inside
 
 
 def _inside(

@@ -5,6 +5,7 @@ Arrays are (..., Z, Y, X), boxes and axis lists are in the order (z, y, x), coor
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,6 +48,13 @@ class RegionOfInterest:
             ) from None
         return cls((r, a, s), (size_r, size_a, size_s))
 
+    @property
+    def extent_sar(self) -> tuple[float, float, float]:
+        """Edge lengths (S, A, R), mm; axes of its own count as the patient's that they are nearest to."""
+        zyx = tuple(reversed(self.size_mm))
+        z, y, x = canonical_axes(np.eye(3) if self.axes is None else np.asarray(self.axes, dtype=float))
+        return zyx[z], zyx[y], zyx[x]
+
     def corners(self) -> np.ndarray:
         """(8, 3) corners in RAS, mm."""
         axes = np.eye(3) if self.axes is None else np.asarray(self.axes, dtype=float)
@@ -79,6 +87,17 @@ def box_of_region(region: RegionOfInterest, shape: Sequence[int], ijk_to_ras: np
 def whole_box(shape: Sequence[int]) -> Box:
     z, y, x = (slice(0, int(n)) for n in shape)
     return z, y, x
+
+
+def canonical_axes(ijk_to_ras: np.ndarray) -> tuple[int, int, int]:
+    """The array axis (0 = Z, 1 = Y, 2 = X) that runs closest to S, to A and to R; of a (3, 3) or (4, 4) matrix."""
+    cosines = np.abs(
+        ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    )  # rows R A S, columns i j k
+    r, a, s = max(
+        itertools.permutations(range(3)), key=lambda ijk: sum(cosines[row, ijk[row]] for row in range(3))
+    )
+    return 2 - s, 2 - a, 2 - r
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ formats need it.
 from __future__ import annotations
 
 import errno
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,19 @@ from rareunet.volume import Volume
 
 ITK_READERS = {".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO"}
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+# What holds them in a text header; a MetaImage's ElementSize serves where ElementSpacing lacks.
+SPACINGS = ("spacings", "ElementSpacing", "ElementSize")
+METAIMAGE_DIRECTIONS = ("TransformMatrix", "Rotation", "Orientation")
+NRRD_PATIENT_SPACES = r"(right|left)-(anterior|posterior)-superior|[RL][AP]S"
+
+NO_SPACING = (
+    "The header holds no spacing: 1 mm was assumed. Check it, since the route through the network goes by it."
+)
+UNPLACED = (
+    "The header does not say how the scan lies in the patient: x to the left, y to the back and z to the head"
+    " were assumed, so the result may be mirrored or turned."
+)
 
 
 def simpleitk() -> Any:
@@ -61,18 +75,37 @@ def read_itk(path: Path, name: str, reader: str) -> Volume:
 
 
 def _check_text_header(path: Path) -> tuple[str, ...]:
-    """Finds in an NRRD's or MetaImage's text header what ITK mends in silence: NaN and negative spacing."""
+    """Finds in an NRRD's or MetaImage's text header what ITK mends or assumes in silence.
+
+    Returns:
+        notes on what the header leaves open.
+
+    Raises:
+        ValueError: a spacing that is not positive and finite.
+    """
     with path.open("rb") as file:
         text = re.split(r"\r?\n\r?\n|ElementDataFile", file.read(1 << 16).decode("latin-1"))[0]
-    fields = dict(re.findall(r"^([A-Za-z ]+?) *[:=]+ *(.*?) *$", text, flags=re.MULTILINE))
-    for key in ("spacings", "ElementSpacing", "ElementSize"):
-        if re.search(r"nan|inf|-\d", fields.get(key, ""), flags=re.IGNORECASE):
+    nrrd = text.startswith("NRRD")
+    found = re.findall(r"^([A-Za-z ]+?) *[:=]+ *(.*?) *$", text, flags=re.MULTILINE)
+    fields = {key.lower() if nrrd else key: value for key, value in found}  # NRRD's names have no case
+    for key in SPACINGS:
+        if not _all_positive(fields.get(key, "")):
             raise ValueError(
                 f"{path} has a spacing of {fields[key]} mm: each must be positive. Repair its header."
             )
-    if text.startswith("NRRD") and not {"space", "space dimension"} & fields.keys():
-        return ("The header does not say how the scan lies in the patient: left and right may be swapped.",)
-    return ()
+    placed = any(key in fields for key in METAIMAGE_DIRECTIONS)
+    if nrrd:
+        in_patient = re.match(NRRD_PATIENT_SPACES, fields.get("space", ""), flags=re.IGNORECASE)
+        placed = in_patient is not None and "space directions" in fields
+    spaced = any(key in fields for key in (*SPACINGS, "space directions"))
+    return (*(() if spaced else (NO_SPACING,)), *(() if placed else (UNPLACED,)))
+
+
+def _all_positive(numbers: str) -> bool:
+    try:
+        return all(0 < float(number) < math.inf for number in numbers.replace(",", " ").split())
+    except ValueError:
+        return False
 
 
 def volume_of_itk(image: Any, name: str, notes: tuple[str, ...] = ()) -> Volume:

@@ -218,4 +218,5 @@ def _copy_on(network: RAREUNet, device: torch.device) -> RAREUNet:
 
 
 def _gb(value: float) -> str:
-    return f"{value / 1e9:.1f} GB"
+    gigabytes = value / 1e9
+    return f"{gigabytes:.1f} GB" if gigabytes >= 1 else f"{gigabytes:.2g} GB"

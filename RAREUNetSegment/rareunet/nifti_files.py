@@ -17,7 +17,13 @@ from rareunet.volume import Volume
 
 UNITS_IN_MM = {1: ("metre", 1e3), 3: ("micrometre", 1e-3)}  # by NIfTI's code
 SAME_FORMS_MM = 1e-2  # between the sform and the qform of one file
-EXACT_QFORM_MM = 1e-3  # between a qform that is written and the world matrix
+SAME_SPACING = 0.01  # between pixdim and the sform's, relative
+EXACT_FORM_MM = 1e-3  # between a form that is written and the world matrix
+
+UNPLACED = (
+    "The header does not say how the scan lies in the patient: x to the left, y to the front and z to the head"
+    " were assumed, so the result may be mirrored or turned."
+)
 
 
 def read_nifti(path: Path, name: str) -> Volume:
@@ -36,9 +42,8 @@ def read_nifti(path: Path, name: str) -> Volume:
     with _quiet_nibabel():
         image, stored, (slope, inter), pixdim = _load(path)
         if not (np.isfinite(pixdim).all() and (pixdim > 0).all()):
-            found = " x ".join(f"{p:g}" for p in pixdim)
             raise ValueError(
-                f"{path} has a spacing of {found} mm in its header (pixdim): each must be positive."
+                f"{path} has a spacing of {_numbers(pixdim)} mm in its header (pixdim): each must be positive."
                 " Repair it."
             )
         voxels = _channels_first(path, stored)
@@ -107,19 +112,28 @@ def _nifti_geometry(image: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     with contextlib.suppress(Exception):  # a broken qform does not matter beside a good sform
         qform = header.get_qform(coded=True)[0]
     if header["sform_code"] == 0 and header["qform_code"] == 0:
-        notes.append(
-            "The header does not say how the scan lies in the patient: left and right may be swapped."
-        )
+        notes.append(UNPLACED)
     elif header["sform_code"] > 0 and qform is not None:
         apart = _largest_distance(matrix, qform, image.shape[:3])
         if not apart <= SAME_FORMS_MM:
             notes.append(f"The header's sform and qform lie up to {apart:.3g} mm apart: the sform was used.")
+    elif header["sform_code"] > 0:
+        pixdim, spacing = header["pixdim"][1:4], np.linalg.norm(matrix[:3, :3], axis=0)
+        if (abs(pixdim - spacing) > SAME_SPACING * spacing).any():
+            notes.append(
+                f"The header's spacing is {_numbers(pixdim)} (pixdim), but {_numbers(spacing)} by its sform: the sform"
+                " was used."
+            )
     code = int(header["xyzt_units"]) % 8
     if code in UNITS_IN_MM:
         unit, factor = UNITS_IN_MM[code]
         matrix[:3] *= factor
         notes.append(f"The header's unit of length is the {unit}: it was converted to mm.")
     return matrix, tuple(notes)
+
+
+def _numbers(numbers: np.ndarray) -> str:
+    return " x ".join(f"{n:.4g}" for n in numbers)
 
 
 def _largest_distance(matrix: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
@@ -129,13 +143,14 @@ def _largest_distance(matrix: np.ndarray, other: np.ndarray, shape: Sequence[int
     return float(np.linalg.norm(corners @ (matrix - other).T, axis=1).max())
 
 
-def save_nifti(path: Path, voxels: np.ndarray, ijk_to_ras: np.ndarray) -> None:
+def save_nifti(path: Path, voxels: np.ndarray, ijk_to_ras: np.ndarray, *, placed: bool) -> None:
     """Saves voxels (C, Z, Y, X) as .nii or .nii.gz, channels as the fourth dimension.
 
     Args:
         path: file to write; its extension says whether it is compressed.
         voxels: (C, Z, Y, X), of a type that NIfTI knows.
         ijk_to_ras: (4, 4) world matrix, mm; the qform is left out where it can't hold it.
+        placed: whether the world matrix is known; else the header holds the spacing alone, as the scan's does.
 
     Raises:
         OSError: the file can't be written.
@@ -147,6 +162,11 @@ def save_nifti(path: Path, voxels: np.ndarray, ijk_to_ras: np.ndarray) -> None:
     image.set_sform(ijk_to_ras, code=1)
     image.set_qform(ijk_to_ras, code=1)
     # A qform can't hold a sheared matrix.
-    if _largest_distance(ijk_to_ras, image.get_qform(), image.shape[:3]) > EXACT_QFORM_MM:
+    if _largest_distance(ijk_to_ras, image.get_qform(), image.shape[:3]) > EXACT_FORM_MM:
+        image.set_qform(None, code=0)
+    # Programs differ in where they show a scan without forms: on it lies only what has none either.
+    without = image.header.get_base_affine()
+    if not placed and _largest_distance(ijk_to_ras, without, image.shape[:3]) <= EXACT_FORM_MM:
+        image.set_sform(None, code=0)
         image.set_qform(None, code=0)
     nibabel.save(image, path)

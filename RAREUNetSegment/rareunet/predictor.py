@@ -13,11 +13,17 @@ import numpy as np
 from rareunet.bundle import DEFAULT_MODEL, FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT, Bundle
 from rareunet.device import best_device, choose_device
 from rareunet.errors import FieldOfViewError
-from rareunet.geometry import RegionOfInterest, Reorientation, box_of_region
+from rareunet.geometry import RegionOfInterest, Reorientation, box_of_region, whole_box
 from rareunet.ladder import Ladder, run_on_ladder
 from rareunet.network import RAREUNet
 from rareunet.prediction import Prediction
-from rareunet.preprocessing import NetworkGrid, to_input_grid, to_input_part, to_network_grid
+from rareunet.preprocessing import (
+    NetworkGrid,
+    scanned_box,
+    to_input_grid,
+    to_input_part,
+    to_network_grid,
+)
 from rareunet.routing import Router, route_for
 from rareunet.volume import Volume
 
@@ -114,6 +120,8 @@ class Predictor:
             probabilities = _probabilities(logits, grid) if with_probabilities else None
             volumes = _volumes_ml(label_map, volume, bundle)
         warnings += [*grid.route.warnings, *filter(None, [self._passed_over])]
+        if grid.turned is not None:
+            warnings.append(grid.turned.describe())
         warnings += [f"{name} was not found in this scan." for name, ml in volumes.items() if ml == 0]
         progress("finish", 1.0)
         model = {"name": bundle.name, "version": bundle.version, "sha256": self._sha256}
@@ -126,14 +134,20 @@ def check_volume(volume: Volume, bundle: Bundle, region: RegionOfInterest | None
     channels = len(bundle.channels)
     if volume.voxels.shape[0] != channels:
         names = ", ".join(channel["name"] for channel in bundle.channels)
+        one, several = "Export one volume of it, in grey scale.", "Give one file per channel, in this order."
         raise ValueError(
             f"{volume.name} has {volume.voxels.shape[0]} channel(s), the model {bundle.name} needs {channels}: {names}."
+            f" {one if channels == 1 else several}"
         )
-    extent = list(volume.extent_mm)
+    box = whole_box(volume.shape)
     if region is not None:
         box = box_of_region(region, volume.shape, volume.ijk_to_ras)
-        extent = [(b.stop - b.start) * s for b, s in zip(box, volume.spacing_mm, strict=True)]
+    box = scanned_box(volume, box)
+    extent = [(b.stop - b.start) * s for b, s in zip(box, volume.spacing_mm, strict=True)]
     seen = Reorientation.to_ras(volume.ijk_to_ras).reorder(extent)
+    if region is not None:  # on an oblique scan the box of its corners is larger than the region itself
+        s, a, r = (min(pair) for pair in zip(seen, region.extent_sar, strict=True))
+        seen = (s, a, r)
     largest, smallest = bundle.field_of_view_mm["largest"], bundle.field_of_view_mm["smallest"]
     excess = max(s / m for s, m in zip(seen, largest, strict=True))
     message = (

@@ -9,11 +9,12 @@ themselves assume beyond the border; it comes after the intensities are measured
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from rareunet.geometry import Box, RegionOfInterest, Reorientation, box_of_region, whole_box
+from rareunet.oblique import LARGEST_TILT, Turned, bring_back, part_to_ras, straighten, tilt_degrees
 from rareunet.resampling import resample, restore, restore_planes
 from rareunet.routing import Route, Router, route_for
 from rareunet.volume import Volume
@@ -21,6 +22,7 @@ from rareunet.volume import Volume
 # Scores brought back to the scan's spacing at a time.
 PLANES_BYTES = 32_000_000
 ABOVE_PADDING = 1e-6  # of an intensity range of 1
+FLOAT32_SAFE = 1e30
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,12 @@ class NetworkGrid:
         input_shape: (Z, Y, X) of the whole scan.
         box: the voxels (z, y, x) of the scan that were used.
         reorientation: input axes -> canonical axes.
-        shape: (Z, Y, X) of the used part, canonical axes, input spacing.
+        shape: (Z, Y, X) of the used part, or of the straight grid in its place; canonical axes, spacing before
+            resampling.
         resampled_shape: the same after resampling to route.network_spacing_mm.
         padding: (before, after) for each axis (z, y, x), voxels of the network grid.
         route: the route, in canonical axes.
+        turned: where the scan was resampled to a straight grid first.
     """
 
     input_shape: tuple[int, int, int]
@@ -59,6 +63,7 @@ class NetworkGrid:
     resampled_shape: tuple[int, int, int]
     padding: tuple[tuple[int, int], ...]
     route: Route
+    turned: Turned | None = None
 
 
 def to_network_grid(
@@ -89,8 +94,17 @@ def to_network_grid(
     box = (
         whole_box(volume.shape) if region is None else box_of_region(region, volume.shape, volume.ijk_to_ras)
     )
+    if (tilt := tilt_degrees(volume.ijk_to_ras)) > LARGEST_TILT:
+        used = scanned_box(volume, box)
+        straight = straighten(volume, used, reference_spacing_mm)
+        image, grid = to_network_grid(
+            straight, reference_spacing_mm, stages, deepest, rule, None, entry_depth, router
+        )
+        turned = Turned(tilt, part_to_ras(straight.ijk_to_ras, grid.box), volume.ijk_to_ras)
+        return image, replace(grid, input_shape=volume.shape, box=used, turned=turned)
     reorientation = Reorientation.to_ras(volume.ijk_to_ras)
     route = router(reorientation.reorder(volume.spacing_mm), reference_spacing_mm, deepest, entry_depth)
+    box = _without_padding(volume, box, reorientation, route, stages)
     part = reorientation.apply(volume.voxels[(slice(None), *box)])
     shape = network_shape(part.shape[1:], route)
     # A channel at a time: at the scan's own spacing all of them together can be far larger than the network grid.
@@ -121,6 +135,9 @@ def to_input_part(
     Returns:
         (N, Z, Y, X) on the used part (grid.box) of the scan, in the scan's own axes.
     """
+    if grid.turned is not None:
+        straight = to_input_part(scores, replace(grid, turned=None))
+        return bring_back(straight, grid.turned, grid.box, decide)
     inner = tuple(
         slice(before, before + size)
         for (before, _), size in zip(grid.padding, grid.resampled_shape, strict=True)
@@ -142,6 +159,36 @@ def to_input_grid(part: np.ndarray, grid: NetworkGrid) -> np.ndarray:
     return whole
 
 
+def scanned_box(volume: Volume, box: Box) -> Box:
+    """The part of a box (z, y, x) of a scan outside which all channels hold only their padding value."""
+    inner = [content_box(channel[box]) for channel in volume.voxels]
+    parts = []
+    for axis, outer in enumerate(box):
+        used = [content[axis] for content in inner if content[axis].stop > content[axis].start]
+        if not used:
+            return box  # nothing but padding
+        parts.append(slice(outer.start + min(s.start for s in used), outer.start + max(s.stop for s in used)))
+    return parts[0], parts[1], parts[2]
+
+
+def _without_padding(
+    volume: Volume, box: Box, reorientation: Reorientation, route: Route, stages: int
+) -> Box:
+    """The box (z, y, x) without planes of padding that the scan brought along, on the axes where the network then
+    has fewer voxels: it has learnt scans that fill its grid.
+    """
+    inner, kept = scanned_box(volume, box), list(box)
+    sizes = []
+    for candidate in (box, inner):
+        part = reorientation.reorder([s.stop - s.start for s in candidate])
+        shape = network_shape([int(n) for n in part], route)
+        sizes.append([n + sum(pad) for n, pad in zip(shape, padding_for(shape, route, stages), strict=True)])
+    for axis, before, after in zip(reorientation.source_axes, *sizes, strict=True):
+        if after < before:
+            kept[axis] = inner[axis]
+    return kept[0], kept[1], kept[2]
+
+
 def normalise(image: np.ndarray, rule: IntensityRule) -> np.ndarray:
     """Stretches each channel of (C, Z, Y, X) to [0, 1] by its own percentiles, as float32.
 
@@ -154,9 +201,9 @@ def normalise(image: np.ndarray, rule: IntensityRule) -> np.ndarray:
     for channel, normalised in zip(image, result, strict=True):
         content = content_box(channel)
         values = normalised[content]  # a view: all that follows is in place, which large scans need
-        values[...] = channel[content]
+        values[...] = _centred(channel[content])
         finite = np.isfinite(values)
-        scanned = finite & (values != _padding_value(channel))
+        scanned = finite & (channel[content] != _padding_value(channel))
         measured = values[scanned]
         low = high = np.float32(0)
         if measured.size:
@@ -174,9 +221,20 @@ def normalise(image: np.ndarray, rule: IntensityRule) -> np.ndarray:
     return result
 
 
+def _centred(voxels: np.ndarray) -> np.ndarray:
+    """The voxels, but stretched to [0, 1] where float32 would lose them (1e9 and 1e9 + 1, or 1e300)."""
+    if np.can_cast(voxels.dtype, np.float32):
+        return voxels
+    low, high = (float(reduce(voxels, axis=None)) for reduce in (np.fmin.reduce, np.fmax.reduce))
+    size = max(abs(low), abs(high))
+    if not (np.isfinite(size) and high > low) or (size < 1e4 * (high - low) and size < FLOAT32_SAFE):
+        return voxels
+    return (voxels.astype(np.float64) - low) / (high - low)
+
+
 def content_box(channel: np.ndarray) -> Box:
-    """The smallest box (z, y, x) outside which a channel (Z, Y, X) holds only its padding value."""
-    different = channel != _padding_value(channel)
+    """The smallest box (z, y, x) outside which a channel (Z, Y, X) holds only its padding value, or no numbers."""
+    different = np.isfinite(channel) & (channel != _padding_value(channel))
     ranges = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 
 AXIS_NAMES = ("z", "y", "x")
 
-# An axis whose spacing is from 0.8 of a depth's spacing on belongs to that depth: log2(1 / 0.8) = 0.32.
-DEPTH_ROUNDING = 0.32
 # Residuals in [FINEST, COARSEST] enter as they are: the network has learnt them by scaling augmentation.
 FINEST_RESIDUAL = 0.8
 COARSEST_RESIDUAL = 1.25
+# An axis whose spacing is from FINEST_RESIDUAL of a depth's spacing on belongs to that depth.
+DEPTH_ROUNDING = math.log2(1 / FINEST_RESIDUAL)
+# An axis goes deeper only together with all others: alone it left too few slices to see a structure by (on held-out
+# scans with slices of 6.5 to 9 mm Dice was 0.02 to 0.26 lower).
+DEEPEST_ALONE = 2
 # Spacings come from float32 headers: 1.25 may read 1.2500001.
 TOLERANCE = 1e-4
 
@@ -108,6 +111,12 @@ def route_for(
             f"entry depth {entry_depth} does not exist in this model: choose 0 to {deepest} or 'auto'."
         )
     ways = [_route_axis(axis, spacing[axis], reference[axis], deepest, entry_depth) for axis in range(3)]
+    if entry_depth is None and min(depth for depth, _, _ in ways) <= DEEPEST_ALONE:
+        limit = min(deepest, DEEPEST_ALONE)
+        ways = [
+            _route_axis(axis, spacing[axis], reference[axis], deepest, limit) if way[0] > limit else way
+            for axis, way in enumerate(ways)
+        ]
     depths, targets, warnings = zip(*ways, strict=True)
     return Route(spacing, reference, depths, targets, tuple(w for w in warnings if w))
 

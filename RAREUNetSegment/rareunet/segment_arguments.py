@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="segment only this box: its centre and size in mm, in RAS coordinates",
     )
     parser.add_argument(
+        "--series", metavar="UID", help="the series to segment where a DICOM folder holds several"
+    )
+    parser.add_argument(
         "--force", action="store_true", help="segment even a field of view far larger than the model knows"
     )
     parser.add_argument(

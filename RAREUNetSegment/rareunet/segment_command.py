@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,8 @@ class Job:
 
 def run(arguments: argparse.Namespace) -> int:
     """Segments the scans of a command line; returns the exit code."""
-    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0")) if world_size > 1 else 0  # RANK alone is no share of the scans
     report: Path | None = arguments.report
     if report is not None and world_size > 1:
         report = report.with_name(f"{report.stem}.rank{rank}{report.suffix}")
@@ -49,11 +50,21 @@ def run(arguments: argparse.Namespace) -> int:
         jobs = plan(arguments.scans, arguments.output, with_probabilities=arguments.probabilities)
         predictor = _load(arguments, world_size)
         for folder in (arguments.output, *([] if report is None else [report.parent])):
-            folder.mkdir(parents=True, exist_ok=True)
+            _make_folder(folder)
     except (ValueError, OSError) as error:
         print(f"rareunet segment: {error}", file=sys.stderr)
         return 2
     return _segment_all(predictor, jobs[rank::world_size], arguments, report)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{folder} is not a folder and can't be made one ({error.strerror}): choose a name that is free, in a"
+            " folder that you may write to."
+        ) from error
 
 
 def plan(scans: Sequence[str], folder: Path, *, with_probabilities: bool = False) -> list[Job]:
@@ -137,7 +148,7 @@ def _segment_all(
 def _segment(predictor: Predictor, job: Job, case: CaseReport, arguments: argparse.Namespace) -> str:
     """Segments one scan, notes in its record what became of it, and returns that for a person."""
     try:
-        volume = read_volume(job.source)
+        volume = read_volume(job.source, arguments.series)
         prediction = predictor.predict(
             volume,
             arguments.roi,
@@ -157,10 +168,8 @@ def _segment(predictor: Predictor, job: Job, case: CaseReport, arguments: argpar
 
 
 def _write(job: Job, prediction: Prediction, volume: Volume) -> None:
-    from rareunet.volume import Volume
-
     if job.probabilities is not None and prediction.probabilities is not None:
-        write_volume(job.probabilities, Volume(prediction.probabilities, volume.ijk_to_ras, job.case))
+        write_volume(job.probabilities, replace(volume, voxels=prediction.probabilities))
     try:
         write_label_map(job.output, prediction.label_map, volume)
     except BaseException:

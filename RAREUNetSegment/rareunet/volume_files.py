@@ -19,7 +19,7 @@ import numpy as np
 from rareunet.channel_grids import join_channels
 from rareunet.dicom_series import is_dicom_file, read_dicom_series
 from rareunet.itk_files import ITK_READERS, read_itk, save_itk
-from rareunet.nifti_files import read_nifti, save_nifti
+from rareunet.nifti_files import UNPLACED, read_nifti, save_nifti
 from rareunet.torch_files import TORCH, read_tensor
 from rareunet.volume import Volume
 
@@ -112,7 +112,8 @@ def write_label_map(path: FilePath, label_map: np.ndarray, volume: Volume) -> No
     Args:
         path: file to write, in an existing folder.
         label_map: non-negative integers (Z, Y, X); stored as the smallest unsigned integer type that fits.
-        volume: the scan, for its size and world matrix.
+        volume: the scan, for its size and world matrix; a NIfTI scan that does not say where it lies (see its
+            notes) gets a NIfTI label map that does not either, so that every program shows both at one place.
 
     Raises:
         ValueError: the label map does not fit the scan, does not hold labels, or the format is unknown.
@@ -129,13 +130,13 @@ def write_label_map(path: FilePath, label_map: np.ndarray, volume: Volume) -> No
             f"the label map holds {label_map.dtype} values: whole numbers from 0 upwards are needed."
         )
     smallest = np.min_scalar_type(int(label_map.max()))
-    _write(Path(path), label_map.astype(smallest, copy=False)[np.newaxis], volume.ijk_to_ras)
+    _write(Path(path), label_map.astype(smallest, copy=False)[np.newaxis], volume)
 
 
 def write_volume(path: FilePath, volume: Volume) -> None:
     """Writes a scan like write_label_map; booleans become uint8, float16 becomes float32. Same errors."""
     stored = {"bool": np.uint8, "float16": np.float32}.get(volume.voxels.dtype.name, volume.voxels.dtype)
-    _write(Path(path), volume.voxels.astype(stored, copy=False), volume.ijk_to_ras)
+    _write(Path(path), volume.voxels.astype(stored, copy=False), volume)
 
 
 def _extension(path: Path) -> str:
@@ -164,16 +165,18 @@ def _scans_in_folder(folder: Path) -> list[Path | list[Path]]:
     return scans
 
 
-def _write(path: Path, voxels: np.ndarray, ijk_to_ras: np.ndarray) -> None:
-    """Writes (C, Z, Y, X) beside the old file and takes its place in one step."""
+def _write(path: Path, voxels: np.ndarray, volume: Volume) -> None:
+    """Writes (C, Z, Y, X) in a scan's geometry beside the old file and takes its place in one step."""
     extension = _extension(path)
     if extension not in WRITABLE:
         raise ValueError(f"{path} has no extension that can be written: choose {', '.join(WRITABLE)}.")
-    save = save_nifti if extension in NIFTI else save_itk
     # Not tempfile's names: it makes files that nobody but their owner can read.
     temporary = path.with_name(f".{uuid.uuid4().hex}{extension}")
     try:
-        save(temporary, voxels, ijk_to_ras)
+        if extension in NIFTI:
+            save_nifti(temporary, voxels, volume.ijk_to_ras, placed=UNPLACED not in volume.notes)
+        else:
+            save_itk(temporary, voxels, volume.ijk_to_ras)
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)

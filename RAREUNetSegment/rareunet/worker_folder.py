@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
+
+from rareunet.file_lock import lock
 
 PREFIX = "rareunet-worker-"
 LOCK_NAME = "owner.lock"
@@ -31,7 +32,7 @@ class PrivateFolder:
             self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
             self._lock = (self.path / LOCK_NAME).open("wb")
             try:
-                _lock(self._lock.fileno())
+                lock(self._lock.fileno())
             except (
                 BlockingIOError,
                 PermissionError,
@@ -63,7 +64,7 @@ def sweep(parent: str | Path | None = None) -> list[Path]:
 def _is_orphaned(folder: Path) -> bool:
     try:
         with (folder / LOCK_NAME).open("r+b") as file:
-            _lock(file.fileno())
+            lock(file.fileno())
             return True
     except FileNotFoundError:
         with contextlib.suppress(OSError):
@@ -71,15 +72,3 @@ def _is_orphaned(folder: Path) -> bool:
         return False
     except OSError:  # locked, or another user's
         return False
-
-
-def _lock(descriptor: int) -> None:
-    """Locks an open file for this process; OSError if another one has locked it."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

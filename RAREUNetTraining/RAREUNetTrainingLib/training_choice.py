@@ -116,8 +116,11 @@ class TrainingChoice:
         return ""
 
     def check_overrides(self) -> list[str]:
-        """What the check judges by, as section.name=value; what is not filled in is left for it to propose."""
-        words = []
+        """What the check judges by, as section.name=value; what is not filled in is left for it to propose.
+
+        Raises ValueError for a spacing that is no three numbers.
+        """
+        words = [f"model.reference_spacing_mm={list(numbers(self.reference_spacing_mm)[::-1])}"]
         if self.structures:
             words.append(f"model.labels={[asdict(structure) for structure in self.structures]}")
         if self.channels:

@@ -9,7 +9,7 @@
     train.py --install      installs what training needs beside PyTorch, which stays as it is
     train.py --help         lists all arguments
 
-Exit codes: 0 done; 1 failed; 2 wrong usage; 130 stopped and saved.
+Exit codes: 0 done; 1 failed; 2 wrong arguments; 130 stopped and saved (0 where torchrun would start it again).
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ def requirements() -> dict[str, str]:
 
 def missing_packages() -> list[str]:
     """Requirements that are not installed, or too old."""
+    if (
+        importlib.util.find_spec("packaging") is None
+    ):  # it reads the others' versions; --install brings them all
+        return [requirements()["packaging"]]
     from packaging.requirements import Requirement
 
     missing = []

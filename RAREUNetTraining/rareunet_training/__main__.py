@@ -53,7 +53,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a sub-command; returns the exit code: 0 done, 1 failed, 2 wrong usage, others as the command says."""
+    """Runs a sub-command; returns the exit code: 0 done, 1 failed, 2 wrong arguments, others as the command says."""
     arguments = parse(argv)
     if isinstance(
         sys.stdout, io.TextIOWrapper

@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Case:
-    """A labelled scan on disk: one file per channel or one with all, and its label map."""
+    """A labelled scan on disk: one file per channel or one with all, and its label map.
+
+    `channels` names the images where a CSV file's columns do.
+    """
 
     name: str
     images: tuple[Path, ...]
     label: Path
+    channels: tuple[str, ...] = ()
 
     def read(self) -> tuple[Volume, Volume]:
         """The scan and its label map, both stored in the scan's axes.
@@ -49,7 +53,7 @@ def label_problem(label: Volume) -> str:
     if np.issubdtype(label.voxels.dtype, np.floating):
         other = label.voxels[label.voxels != np.round(label.voxels)]
         if other.size or np.isinf(label.voxels).any():
-            found = f"such as {other[0]:.4g}" if other.size else "infinite"
+            found = f"such as {other[0]!s}" if other.size else "infinite"
             return (
                 f"the label map holds values that are not whole numbers ({found}): give one whole number for each"
                 " structure. Probabilities need a threshold; a label map is resampled by nearest neighbour alone."
@@ -65,6 +69,18 @@ def grid_problem(label: Volume, scan: Volume) -> str:
     return (
         f"the label map does not lie on the scan's grid ({difference}): resample it to the scan by nearest neighbour,"
         " in Slicer with Resample Image (BRAINS), the scan as reference, interpolation NearestNeighbor."
+    )
+
+
+def channel_order_problem(found: Sequence[str], expected: Sequence[str]) -> str:
+    """Why a model would take one channel for another, '' where names don't show it."""
+    ours, theirs = ([name.casefold() for name in names] for names in (found, expected))
+    if ours == theirs or sorted(ours) != sorted(theirs):
+        return ""
+    return (
+        f"the images are named {', '.join(found)} in this order, the model's channels {', '.join(expected)}: bring the"
+        " columns of the CSV file (or dataset.json and the files' numbers) into the model's order, or change"
+        " model.channels."
     )
 
 

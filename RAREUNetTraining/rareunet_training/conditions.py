@@ -17,8 +17,8 @@ from rareunet_training.samples import Sample
 
 PAPER_SHAPE = (32, 64, 32)  # (Z, Y, X) voxels of the published hippocampus experiments
 SCALES = ("1", "1/2", "1/4", "1/8")
-ISOTROPIC_MM = (1.3, 1.5, 2, 3, 4)
-THICK_MM = (2, 3, 4, 6)
+ISOTROPIC_MM = (1.3, 1.5, 2, 3, 4, 6)
+THICK_MM = (2, 3, 4, 6, 8)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-from rareunet.architecture import PRESETS
+from rareunet_training.setting_rules import check_settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -94,6 +94,8 @@ class FitConfig:
         protocol: "aligned" (labels lie where the voxels lie) or "published" (the paper's displaced labels).
         patch: (Z, Y, X) of a training patch in voxels of the reference spacing; a scan of another spacing gives as
             many of its own voxels as cover the same mm.
+        wide_patch: (Z, Y, X), in place of `patch` in half of the steps; empty for never. One that holds whole scans,
+            padded as they are when they are segmented, teaches the network what it will see then.
         foreground_crops: share of the crops that are centred on a voxel of a random structure.
         epochs, batch_size, seed: as named; the batch is the whole one, over all processes.
         learning_rate, weight_decay: of AdamW.
@@ -113,6 +115,7 @@ class FitConfig:
     method: str = "rare"
     protocol: str = "aligned"
     patch: list[int] = field(default_factory=lambda: [32, 64, 32])
+    wide_patch: list[int] = field(default_factory=list)
     foreground_crops: float = 0.33
     epochs: int = 100
     batch_size: int = 2
@@ -185,15 +188,6 @@ class LogConfig:
     wandb: str = ""
 
 
-CHOICES = {
-    ("fit", "method"): ("rare", "unet", "unet-aug-up", "unet-aug-pad"),
-    ("fit", "protocol"): ("aligned", "published"),
-    ("fit", "schedule"): ("cosine", "plateau"),
-    ("fit", "precision"): ("float32", "bfloat16", "float16"),
-    ("model", "preset"): tuple(PRESETS),
-}
-
-
 @dataclass(frozen=True)
 class TrainingConfig:
     """The whole configuration; each section is documented at its class."""
@@ -206,19 +200,7 @@ class TrainingConfig:
     log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
-        for (section, name), choices in CHOICES.items():
-            value = getattr(getattr(self, section), name)
-            if value not in choices:
-                raise ValueError(f"{section}.{name} is {value!r}: choose {', '.join(choices)}.")
-        for name in ("epochs", "batch_size", "validate_every"):
-            if getattr(self.fit, name) < 1:
-                raise ValueError(f"fit.{name} is {getattr(self.fit, name)}: at least 1 is needed.")
-        for name, triple in (
-            ("fit.patch", self.fit.patch),
-            ("model.reference_spacing_mm", self.model.reference_spacing_mm),
-        ):
-            if len(triple) != 3 or any(v <= 0 for v in triple):
-                raise ValueError(f"{name} is {triple}: three positive numbers (Z, Y, X) are needed.")
+        check_settings(self)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -264,6 +246,12 @@ def _read(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         kind = "JSON" if path.suffix == ".json" else "TOML"
         raise ValueError(f"{path} is not {kind}: {error}") from None
+    sections = content.items() if isinstance(content, dict) else [(path.name, content)]
+    for name, section in sections:
+        if not isinstance(section, dict):
+            raise ValueError(
+                f"{path}: {name} is {section!r}: write settings below their section, such as [fit]."
+            )
     return content
 
 
@@ -287,10 +275,18 @@ def _build(cls: type, content: dict[str, Any], prefix: str) -> Any:
         if is_dataclass(hint) and isinstance(hint, type):
             values[name] = _build(hint, value, f"{prefix}{name}.")
             continue
-        wanted = getattr(hint, "__origin__", hint)
-        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-            raise ValueError(f"{prefix}{name} is {value!r}: {wanted.__name__} is needed.")
-        values[name] = value
+        if not _is_of(value, hint):
+            wanted = str(hint).replace("typing.", "") if get_args(hint) else hint.__name__
+            raise ValueError(f"{prefix}{name} is {value!r}: {wanted} is needed.")
+        values[name] = float(value) if hint is float else value
     return cls(**values)
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Whether a value is of a setting's type; a whole number serves as a float."""
+    kind = getattr(hint, "__origin__", hint)
+    if kind is list:
+        return isinstance(value, list) and all(_is_of(one, get_args(hint)[0]) for one in value)
+    if isinstance(value, bool):  # an int to Python
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)

@@ -5,6 +5,7 @@ All randomness is keyed by (seed, epoch, case or step), so that a resumed or dis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,6 +14,7 @@ import numpy as np
 from monai import transforms
 from torch.utils.data import Dataset
 
+from rareunet.routing import route_for
 from rareunet_training.augmentation import augment, build_augmentation
 from rareunet_training.configuration import AugmentationConfig, FitConfig
 from rareunet_training.samples import Sample, SampleCache
@@ -28,6 +30,8 @@ from rareunet_training.views import (
 )
 
 Shape = tuple[int, int, int]
+
+SPACINGS_PER_DOUBLING = 15  # scans of one batch differ by less than 5 %, which augmentation scales by anyway
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class StepDataset(Dataset[Step]):
     ) -> None:
         self.samples, self.fit, self.augmentation, self.settings = samples, fit, augmentation, settings
         self.epoch, self.rank, self.world_size = epoch, rank, world_size
-        self.batches = make_batches([f.spacing_mm for f in samples.facts], fit, epoch)
+        self.batches = make_batches([f.spacing_mm for f in samples.facts], fit, settings, epoch)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -77,7 +81,7 @@ class StepDataset(Dataset[Step]):
         batch = self.batches[step]
         mine = batch[self.rank :: self.world_size]
         keys = [(self.fit.seed, self.epoch, index) for index in mine or batch[:1]]
-        # One spacing for the whole batch, in which they differ by rounding: all processes take the same routes.
+        # One spacing for the whole batch, in which they differ by little: all processes take the same routes.
         spacing = self.samples.facts[batch[0]].spacing_mm
         samples = [replace(self.samples[index], spacing_mm=spacing) for index in mine or batch[:1]]
         key = (self.fit.seed, self.epoch, step, len(self.samples))
@@ -87,16 +91,25 @@ class StepDataset(Dataset[Step]):
 
 
 def make_batches(
-    spacings_mm: Sequence[tuple[float, float, float]], fit: FitConfig, epoch: int
+    spacings_mm: Sequence[tuple[float, float, float]], fit: FitConfig, settings: ViewSettings, epoch: int
 ) -> list[list[int]]:
-    """Indices of cases of equal spacing, in an order that the seed and epoch decide."""
+    """Indices of cases of one route and about equal spacing, in an order that the seed and epoch decide."""
     random = np.random.default_rng([fit.seed, epoch])
-    groups: dict[tuple[float, ...], list[int]] = {}
+    groups: dict[tuple[object, ...], list[int]] = {}
     for index in random.permutation(len(spacings_mm)):
-        groups.setdefault(tuple(round(s, 3) for s in spacings_mm[index]), []).append(int(index))
+        groups.setdefault(_kind(spacings_mm[index], settings), []).append(int(index))
     size = fit.batch_size
     batches = [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
     return [batches[i] for i in random.permutation(len(batches))]
+
+
+def _kind(spacing_mm: Sequence[float], settings: ViewSettings) -> tuple[object, ...]:
+    """What scans have in common that can be stacked: the route, and the spacing in steps of 5 %."""
+    spacing = [float(f"{s:.4g}") for s in spacing_mm]  # headers differ by rounding
+    reference = settings.reference_spacing_mm
+    route = route_for(spacing, reference, settings.deepest)
+    steps = (round(SPACINGS_PER_DOUBLING * math.log2(s / r)) for s, r in zip(spacing, reference, strict=True))
+    return route.axis_depths, route.resampled_axes, *steps
 
 
 def make_views(
@@ -116,23 +129,24 @@ def make_views(
         augmentation: None for none.
     """
     random, spacing = np.random.default_rng(list(step_key)), samples[0].spacing_mm
-    shape = patch_shape(fit.patch, settings.reference_spacing_mm, spacing)
+    wide = bool(fit.wide_patch) and random.random() < 0.5
+    shape = patch_shape(fit.wide_patch if wide else fit.patch, settings.reference_spacing_mm, spacing)
     transform = None if augmentation is None else _transform(augmentation, spacing)
     patches = [
         augmented_patch(sample, transform, shape, key, fit.foreground_crops)
         for sample, key in zip(samples, keys, strict=True)
     ]
-    s = settings
+    s, most = settings, most_halvings(shape)
     parts = {"own": [own_view(*p, spacing, s) for p in patches]}
     if fit.method == "rare":
         deepest_own = max(parts["own"][0][2].axis_depths)
-        for depth in _halvings(random, s.deepest - deepest_own, fit.protocol):
+        for depth in _halvings(random, min(s.deepest - deepest_own, most), fit.protocol):
             parts[f"1/{2**depth}"] = [halved_view(*p, spacing, depth, s) for p in patches]
         if fit.protocol == "aligned":
             factors, thickness = random_factors(random), float(random.uniform(0.5, 1.0))
             parts["degraded"] = [degraded_view(*p, spacing, factors, thickness, s) for p in patches]
     elif fit.method != "unet":
-        depth = int(random.integers(1, 4))
+        depth = min(int(random.integers(1, 4)), most)
         if fit.method == "unet-aug-pad":
             parts["restored"] = [padded_view(*p, spacing, depth, s) for p in patches]
         else:
@@ -148,6 +162,11 @@ def patch_shape(patch: Sequence[int], reference_mm: Sequence[float], spacing_mm:
     """Voxels (Z, Y, X) of this spacing that cover as many mm as `patch` does at the reference spacing."""
     z, y, x = (max(1, round(n * r / s)) for n, r, s in zip(patch, reference_mm, spacing_mm, strict=True))
     return z, y, x
+
+
+def most_halvings(shape: Shape) -> int:
+    """How often a patch can be halved and still has two voxels along each axis."""
+    return max(0, min(shape).bit_length() - 2)
 
 
 def augmented_patch(
@@ -208,11 +227,11 @@ def random_factors(random: np.random.Generator) -> tuple[float, float, float]:
         return max(2.0, float(round(factor))) if whole else factor
 
     if random.random() < 1 / 3:
-        factor = draw(1.3, 5.0)
+        factor = draw(1.3, 8.0)
         return factor, factor, factor
     in_plane = 1.0 if random.random() < 0.7 else float(random.uniform(1.2, 2.2))
     factors = [in_plane] * 3
-    factors[random.integers(3)] = max(draw(1.6, 7.0), in_plane)
+    factors[random.integers(3)] = max(draw(1.6, 9.0), in_plane)
     return factors[0], factors[1], factors[2]
 
 

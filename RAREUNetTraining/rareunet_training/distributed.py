@@ -132,6 +132,13 @@ class Processes:
             distributed.destroy_process_group()
 
 
+def is_restarted_on_failure() -> bool:
+    """Whether torchrun starts the run again if this process ends with another exit code than 0."""
+    names = ("TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS")
+    restarts, most = (int(os.environ.get(name, "0")) for name in names)
+    return restarts < most
+
+
 class _Sum(torch.autograd.Function):
     """Sum over the processes."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rareunet.bundle import Bundle
-from rareunet_training.cases import Case, find_cases, split_cases
+from rareunet_training.cases import Case, channel_order_problem, find_cases, split_cases
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.model import case_hash
 
@@ -48,8 +48,22 @@ def held_out_cases(config: TrainingConfig) -> LabelledCases:
 
 
 def external_cases(source: str, labels: str = "", exclude: Sequence[str] = ()) -> LabelledCases:
-    """All cases of a data set, see cases.find_cases."""
-    return LabelledCases(tuple(find_cases(source, labels, exclude)), Path(source).name)
+    """The cases of a data set but those to leave out, some of which may be names of another data set.
+
+    Raises:
+        ValueError: it holds no others; else see cases.find_cases.
+    """
+    cases = tuple(case for case in find_cases(source, labels) if case.name not in exclude)
+    if not cases:
+        raise ValueError(f"{source} holds no case but those that data.exclude leaves out: give other scans.")
+    return LabelledCases(cases, Path(source).name)
+
+
+def check_channels(bundle: Bundle, labelled: LabelledCases) -> None:
+    """Raises ValueError where the columns of a CSV file name the model's channels in another order."""
+    names = [channel["name"] for channel in bundle.channels]
+    if problem := channel_order_problem(labelled.cases[0].channels, names):
+        raise ValueError(f"{labelled.source}: {problem}")
 
 
 def check_unseen(bundle: Bundle, labelled: LabelledCases) -> str:
@@ -60,6 +74,8 @@ def check_unseen(bundle: Bundle, labelled: LabelledCases) -> str:
     """
     facts = bundle.training.get("data", {})
     fold, hashes = facts.get("fold"), set(facts.get("case_hashes", ()))
+    if labelled.fold is not None and fold is not None and fold < 0:
+        raise ValueError(f"{bundle.name} was trained on all cases: give other scans with --data.")
     if labelled.fold is not None and fold is not None and fold != labelled.fold:
         raise ValueError(
             f"{bundle.name} kept fold {fold} out of its training, not fold {labelled.fold}: its scores there would"

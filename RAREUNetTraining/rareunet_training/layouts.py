@@ -26,11 +26,12 @@ ACCEPTED = (
 
 
 class CaseFiles(NamedTuple):
-    """The files of a case: one image per channel or one with all, and its label map."""
+    """The files of a case: one image per channel or one with all, its label map, and names of the images if known."""
 
     name: str
     images: tuple[Path, ...]
     label: Path
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def find_files(source: Path, labels: str | Path = "") -> list[CaseFiles]:
     if labels:
         cases = _in_folders(_folder(source), _folder(Path(labels)))
     elif source.is_dir():
-        cases = _in_data_set(source)
+        cases = _in_folders(*_pair_in(source))
     elif source.suffix.lower() == ".csv" and source.is_file():
         cases = _in_csv(source)
     else:
@@ -60,6 +61,15 @@ def find_files(source: Path, labels: str | Path = "") -> list[CaseFiles]:
     if twice := sorted(name for name, count in counts.items() if count > 1):
         raise ValueError(f"{source}: more than one case is named {', '.join(twice[:5])}. Rename one of them.")
     return cases
+
+
+def labels_without_scan(source: Path, labels: str | Path = "") -> list[str]:
+    """Names of the label maps in folders that belong to no scan of find_files; a CSV file names those it means."""
+    if not (labels or source.is_dir()):
+        return []
+    images, maps = (source, Path(labels)) if labels else _pair_in(source)
+    used = {case.label for case in _in_folders(images, maps)}
+    return [path.name for path in images_in(maps) if path not in used]
 
 
 def read_description(folders: Iterable[Path]) -> Description:
@@ -99,16 +109,18 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _in_data_set(folder: Path) -> list[CaseFiles]:
+def _pair_in(folder: Path) -> tuple[Path, Path]:
+    """The folders of images and of label maps in a data set."""
     for images, labels in PAIRS:
         if (folder / images).is_dir() and (folder / labels).is_dir():
-            return _in_folders(folder / images, folder / labels)
+            return folder / images, folder / labels
     inside = sorted(path.name for path in folder.iterdir() if path.is_dir())
     raise ValueError(f"{folder} holds the folders {', '.join(inside[:8]) or '(none)'}: {ACCEPTED}.")
 
 
 def _in_folders(images: Path, labels: Path) -> list[CaseFiles]:
-    """Pairs images with the label maps of their names; case_0000, case_0001 ... are channels of the label map `case`.
+    """Pairs images with the label maps of their names; case_0000, case_0001 ... are channels of the label map `case`,
+    which Slicer saves as case.seg.nrrd.
 
     Where a label map or a channel is missing, the case names the file that should be there.
     """
@@ -117,6 +129,7 @@ def _in_folders(images: Path, labels: Path) -> list[CaseFiles]:
         if (name := case_name(path)) in maps:
             raise ValueError(f"{labels}: {path.name} and {maps[name].name} have the same name: keep one.")
         maps[name] = path
+    maps = {name.removesuffix(".seg"): path for name, path in maps.items()} | maps
     groups: dict[str, list[Path]] = {}
     for path in images_in(images):
         name, stem = case_name(path), case_name([path])
@@ -161,7 +174,8 @@ def _in_csv(path: Path) -> list[CaseFiles]:
         raise ValueError(f"{path} is not UTF-8 text: save it as 'CSV UTF-8'.") from None
     header = lines[0] if lines else ""
     rows = list(csv.reader(lines, delimiter=";" if header.count(";") > header.count(",") else ","))
-    columns = [name.strip().lower() for name in rows[0]] if rows else []
+    titles = [title.strip() for title in rows[0]] if rows else []
+    columns = [title.lower() for title in titles]
     if not columns or columns[0] != "case" or "label" not in columns[2:]:
         raise ValueError(f"{path} has the columns {', '.join(columns) or '(none)'}: {ACCEPTED}.")
     width = columns.index("label") + 1
@@ -175,5 +189,5 @@ def _in_csv(path: Path) -> list[CaseFiles]:
         if re.search(r"[/\\]", cells[0]):
             raise ValueError(f"{path}, row {number}: the case {cells[0]!r} names files: leave out / and \\.")
         files = [path.parent / cell for cell in cells[1:]]
-        cases.append(CaseFiles(cells[0], tuple(files[:-1]), files[-1]))
+        cases.append(CaseFiles(cells[0], tuple(files[:-1]), files[-1], tuple(titles[1 : width - 1])))
     return cases

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,9 +15,22 @@ from rareunet_training.check import CheckReport, read_report, recheck, write_rep
 from rareunet_training.check.summary import group
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.distributed import Processes
-from rareunet_training.samples import SampleCache, SampleFacts, load_sample
+from rareunet_training.layouts import labels_without_scan
+from rareunet_training.samples import KeptSamples, Sample, SampleCache, SampleFacts, load_sample
 
 SHOWN_CASES = 5  # of a finding; check.html has all
+
+
+@dataclass(frozen=True)
+class SampleReader:
+    """Reads the sample of a name. Unlike a lambda it can be pickled, as workers that are spawned need it."""
+
+    cases: Mapping[str, Case]
+    label_values: tuple[int, ...]
+    rule: IntensityRule
+
+    def __call__(self, name: str) -> Sample:
+        return load_sample(self.cases[name], self.label_values, self.rule)
 
 
 def load_data(
@@ -45,15 +59,18 @@ def load_data(
         raise ValueError(problem)
     report = processes.from_first(report)
     assert report is not None
-    budget = data.cache_gb * 1e9 / processes.local_world_size
-    return tuple(_samples(cases, report, config, wanted, budget) for wanted in (names, held_out))  # type: ignore[return-value]
+    kept = KeptSamples(data.cache_gb * 1e9 / processes.local_world_size)
+    return tuple(_samples(cases, report, config, wanted, kept) for wanted in (names, held_out))  # type: ignore[return-value]
 
 
 def _check(cases: Sequence[Case], config: TrainingConfig, output: Path | None) -> CheckReport:
     path = output / "check.json" if output is not None else None
     # disable=None: no bar where stderr is a file.
     with tqdm(total=len(cases), desc="check", unit="case", file=sys.stderr, disable=None, leave=False) as bar:
-        report = recheck(cases, config.model, _earlier(path), lambda done, total: bar.update() and None)
+        report = recheck(
+            cases, config.model, _earlier(path), lambda done, total: bar.update() and None,
+            labels_without_scan(Path(config.data.folder), config.data.labels),
+        )  # fmt: skip
     if path is not None:
         for target in (path, path.with_suffix(".html")):
             write_report(report, target)
@@ -82,7 +99,11 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _samples(
-    cases: Sequence[Case], report: CheckReport, config: TrainingConfig, wanted: Sequence[str], budget: float
+    cases: Sequence[Case],
+    report: CheckReport,
+    config: TrainingConfig,
+    wanted: Sequence[str],
+    kept: KeptSamples,
 ) -> SampleCache:
     by_name, facts = {case.name: case for case in cases}, []
     known = {case.name: case for case in report.cases}
@@ -91,5 +112,5 @@ def _samples(
         if case.shape is None or case.spacing_mm is None:
             raise ValueError(f"{name} could not be read.")
         facts.append(SampleFacts(name, case.shape, case.spacing_mm, case.channels))
-    values, rule = config.model.label_values, IntensityRule()
-    return SampleCache(facts, lambda name: load_sample(by_name[name], values, rule), budget)
+    read = SampleReader(by_name, tuple(config.model.label_values), IntensityRule())
+    return SampleCache(facts, read, kept)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psutil
 import torch
 
 from rareunet.architecture import Architecture
 from rareunet.bundle import Bundle
+from rareunet.free_memory import free_bytes
 from rareunet.network import RAREUNet
 from rareunet.preprocessing import padding_for
 from rareunet.routing import route_for
@@ -24,6 +26,10 @@ BASE_BYTES = 0.6e9
 # Gradients of activations, the loss' own tensors and the backend's work space, over the saved activations; measured.
 OVERHEAD = 1.2
 GB = 1e9
+
+
+class NotEnoughMemoryError(MemoryError, ValueError):
+    """These settings need more memory than there is; others may fit."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +69,16 @@ class MemoryEstimate:
 
     def check(self) -> None:
         """Raises:
-        ValueError: the run can't fit.
+        NotEnoughMemoryError: the run can't fit.
         """
         if self.on_device > self.free:
-            raise ValueError(
+            raise NotEnoughMemoryError(
                 f"training needs about {self.on_device / GB:.1f} GB on {self.device}, but {self.free / GB:.1f} GB are"
                 " free: lower fit.patch, fit.batch_size or data.cache_gb, or choose a smaller network"
                 " (model.network)."
             )
         if self.device != "cpu" and self.scans + BASE_BYTES > self.free_main:
-            raise ValueError(
+            raise NotEnoughMemoryError(
                 f"the scans need {self.scans / GB:.1f} GB of main memory, but {self.free_main / GB:.1f} GB are free:"
                 " lower data.cache_gb."
             )
@@ -94,9 +100,10 @@ def estimate_memory(
     architecture = Architecture(**bundle.architecture)
     all_scans = float(sum(facts.bytes for facts in samples))
     kept = min(all_scans, config.data.cache_gb * GB)
-    copies = max(1, config.fit.workers) / processes
-    free_main = psutil.virtual_memory().available / processes
-    free = float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free_main
+    # Forked workers share the samples with the training process, others get a copy each.
+    copies = (1 if multiprocessing.get_start_method() == "fork" else 1 + config.fit.workers) / processes
+    free_main = free_bytes(torch.device("cpu")) / processes
+    free = free_bytes(device) if device.type == "cuda" else free_main
     weights, activations = _network_bytes(architecture, _views(config, bundle, samples, processes))
     overhead = OVERHEAD if config.fit.precision == "float32" else OVERHEAD / 2
     return MemoryEstimate(
@@ -121,7 +128,8 @@ def _views(
     coarser = (1.0, 2.0, 4.0, 1.5) if fit.method == "rare" else (1.0, 1.0)
     for factor in coarser:
         route = route_for([s * factor for s in spacing], reference, bundle.deepest)
-        shape = patch_shape(fit.patch, reference, route.network_spacing_mm)
+        patch = max(fit.patch, fit.wide_patch or fit.patch, key=math.prod)
+        shape = patch_shape(patch, reference, route.network_spacing_mm)
         padded = [
             n + sum(pad) for n, pad in zip(shape, padding_for(shape, route, bundle.stages), strict=True)
         ]

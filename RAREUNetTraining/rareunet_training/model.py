@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from rareunet.architecture import Architecture
 from rareunet.bundle import Bundle, Label
+from rareunet.bundle_format import check_schema
+from rareunet.errors import BundleError
 from rareunet.network import RAREUNet
 from rareunet.preprocessing import IntensityRule
 from rareunet_training.configuration import TrainingConfig
@@ -21,7 +24,7 @@ def describe_bundle(config: TrainingConfig, training: Sequence[SampleFacts]) -> 
     """The bundle without weights. A baseline has no gateways, so the one entry depth 0.
 
     Raises:
-        ValueError: a label table is incomplete, or the network's shape is impossible.
+        ValueError: there are no labels, the network's shape is impossible, or the bundle could not be saved like this.
     """
     model = config.model
     if not model.labels:
@@ -29,23 +32,38 @@ def describe_bundle(config: TrainingConfig, training: Sequence[SampleFacts]) -> 
             "model.labels is empty: name each value of the label maps, for example [[model.labels]] value = 1,"
             ' name = "Liver", color = [200, 80, 60]. The check command proposes a table.'
         )
-    try:
-        labels = tuple(Label(**{**label, "color": tuple(label["color"])}) for label in model.labels)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"model.labels: each needs value, name and color ({error}).") from None
+    labels = tuple(Label(**{**label, "color": tuple(label["color"])}) for label in model.labels)
     network = model.network if config.fit.method == "rare" else {**model.network, "gateways": 0}
     preset = asdict(Architecture.preset(model.preset, len(model.channels), len(labels) + 1))
     if unknown := sorted(set(network) - set(preset)):
         raise ValueError(f"model.network has no {unknown[0]}: choose from {', '.join(preset)}.")
+    try:
+        architecture = asdict(Architecture(**(preset | network)))
+    except TypeError as error:  # a text where a number is due
+        raise ValueError(f"model.network is {network}: numbers are needed ({error}).") from None
     extents = np.array([np.multiply(facts.shape, facts.spacing_mm) for facts in training])
-    return Bundle(
+    bundle = Bundle(
         name=model.name, title=model.title, description=model.description, version=model.version,
-        license=model.license, architecture=asdict(Architecture(**(preset | network))),
+        license=model.license, architecture=architecture,
         reference_spacing_mm=_triple(model.reference_spacing_mm),
         channels=tuple({"name": name} for name in model.channels), labels=labels, intensity=IntensityRule(),
         field_of_view_mm={"smallest": _triple(extents.min(axis=0)), "largest": _triple(extents.max(axis=0))},
         training=_facts(config, training),
     )  # fmt: skip
+    try:
+        check_schema(bundle.to_json(), Path(model.name))
+    except BundleError as error:
+        told = str(error).rpartition("of format 1: data.")[2]
+        raise ValueError(
+            f"a model of name {model.name!r}, title {model.title!r}, version {model.version!r} and license"
+            f" {model.license!r} can't be saved: {told} Correct the settings of [model]."
+        ) from None
+    return bundle
+
+
+def check_model(config: TrainingConfig) -> None:
+    """Refuses what no bundle can say or hold, before any scan is read. Raises ValueError as describe_bundle does."""
+    describe_bundle(config, [SampleFacts("any", (1, 1, 1), (1.0, 1.0, 1.0))])
 
 
 def take_weights(network: RAREUNet, bundle: Bundle) -> None:

@@ -13,7 +13,7 @@ from rareunet.geometry import Reorientation
 from rareunet.volume import Volume
 from rareunet.volume_files import case_name, images_in, read_volume, write_label_map
 from rareunet_training.cases import Case
-from rareunet_training.conditions import Condition, native, native_volume
+from rareunet_training.conditions import Condition, conditions_of, native, native_volume
 from rareunet_training.evaluation import Metrics, class_indices, score, to_grid
 from rareunet_training.samples import Sample
 from rareunet_training.scores import Score
@@ -96,6 +96,13 @@ def saved_conditions(folder: Path, conditions: Sequence[Condition]) -> list[Cond
         ValueError: it holds no label maps.
     """
     return list(_saved(folder, conditions))
+
+
+def unknown_folders(folder: Path) -> list[str]:
+    """Subfolders that are named like no condition: nothing in them is ever scored."""
+    known = {folder_name(condition.name) for condition in conditions_of("all")}
+    inside = [path.name for path in folder.glob("[!.]*") if path.is_dir()]
+    return sorted(name for name in inside if name not in known)
 
 
 def check_complete(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
+from torch.utils.data import get_worker_info
 
 from rareunet.geometry import Reorientation
 from rareunet.preprocessing import IntensityRule, normalise
@@ -75,28 +76,53 @@ def load_sample(case: Case, label_values: Sequence[int], rule: IntensityRule) ->
     return Sample(case.name, image, classes, reorientation.reorder(scan.spacing_mm), foreground)
 
 
+class KeptSamples:
+    """Samples in memory, by name, within one budget for all caches of a data set; the least recently used go first."""
+
+    def __init__(self, budget_bytes: float) -> None:
+        self._budget = budget_bytes
+        self._samples: OrderedDict[str, Sample] = OrderedDict()
+
+    @property
+    def bytes(self) -> int:
+        return sum(sample.bytes for sample in self._samples.values())
+
+    def has_room_for(self, bytes_needed: float) -> bool:
+        return self.bytes + bytes_needed <= self._budget
+
+    def get(self, name: str, load: Callable[[str], Sample]) -> Sample:
+        if name not in self._samples:
+            sample = load(name)
+            # A worker meets each case once in an epoch and ends with it: keeping it would cost memory and save nothing.
+            if sample.bytes > self._budget or get_worker_info() is not None:
+                return sample
+            while not self.has_room_for(sample.bytes):
+                self._samples.popitem(last=False)
+            self._samples[name] = sample
+        self._samples.move_to_end(name)
+        return self._samples[name]
+
+
 class SampleCache(Sequence[Sample]):
-    """Samples that are read when first asked for and kept while they fit; the least recently used go first.
+    """Samples that are read when first asked for and kept while they fit.
 
     Args:
         facts: of each case, in order.
         load: reads the sample of a name.
-        budget_bytes: how much may be kept.
+        kept: the samples in memory, shared with the other caches of the data set.
     """
 
     def __init__(
-        self, facts: Sequence[SampleFacts], load: Callable[[str], Sample], budget_bytes: float
+        self, facts: Sequence[SampleFacts], load: Callable[[str], Sample], kept: KeptSamples
     ) -> None:
-        self.facts = tuple(facts)
-        self._load, self._budget = load, budget_bytes
-        self._kept: OrderedDict[int, Sample] = OrderedDict()
+        self.facts, self.kept, self._load = tuple(facts), kept, load
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> SampleCache:
         """Samples that are in memory already."""
         by_name = {sample.name: sample for sample in samples}
         facts = [SampleFacts(s.name, _shape(s.label), s.spacing_mm, len(s.image)) for s in samples]
-        return cls(facts, by_name.__getitem__, 0)
+        return cls(facts, by_name.__getitem__, KeptSamples(0))
 
     def __len__(self) -> int:
         return len(self.facts)
@@ -107,23 +133,14 @@ class SampleCache(Sequence[Sample]):
     def __getitem__(self, index: slice) -> SampleCache: ...
     def __getitem__(self, index: int | slice) -> Sample | SampleCache:
         if isinstance(index, slice):
-            return SampleCache(self.facts[index], self._load, self._budget)
-        if index not in self._kept:
-            sample = self._load(self.facts[index].name)
-            self._make_room(sample.bytes)
-            if sample.bytes > self._budget:
-                return sample
-            self._kept[index] = sample
-        self._kept.move_to_end(index)
-        return self._kept[index]
+            return SampleCache(self.facts[index], self._load, self.kept)
+        return self.kept.get(self.facts[index].name, self._load)
 
-    @property
-    def bytes_kept(self) -> int:
-        return sum(sample.bytes for sample in self._kept.values())
-
-    def _make_room(self, needed: int) -> None:
-        while self._kept and self.bytes_kept + needed > self._budget:
-            self._kept.popitem(last=False)
+    def fill(self) -> None:
+        """Reads what fits. Workers begin each epoch with what is in memory then, and what they read goes with them."""
+        for index, facts in enumerate(self.facts):
+            if self.kept.has_room_for(facts.bytes):
+                self[index]
 
 
 def _some_voxels(mask: np.ndarray) -> np.ndarray:

@@ -157,7 +157,8 @@ def folder_contestant(folder: Path, plan: Plan, labels: Mapping[int, str]) -> Co
         labels: names of the structures by value.
 
     Raises:
-        ValueError: the folder holds no label maps, or lacks one of a case.
+        ValueError: the folder holds no label maps, lacks one of a case, or those of scans as they are and the plan has
+            no such condition.
     """
     conditions, values, rule = plan.conditions(), list(labels), IntensityRule()
     check_complete(folder, plan.labelled.cases, conditions, lambda case: load_sample(case, values, rule))
@@ -166,4 +167,9 @@ def folder_contestant(folder: Path, plan: Plan, labels: Mapping[int, str]) -> Co
         return evaluate_predictions(folder, [place(sample, case)], conditions, values, plan.metrics)
 
     names = frozenset(condition.name for condition in saved_conditions(folder, conditions))
+    if not names <= {condition.name for condition in conditions}:
+        raise ValueError(
+            f"{folder} holds label maps of the scans as they are, and --protocol {plan.protocol} presents none so:"
+            " leave out --protocol, or give a folder for each condition, as evaluate --save-predictions makes them."
+        )
     return Contestant(folder.resolve().name, {}, labels, names, rule, score_case)

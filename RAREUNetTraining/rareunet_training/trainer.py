@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
@@ -27,6 +28,7 @@ from rareunet_training.distributed import Processes
 from rareunet_training.evaluation import Metrics, evaluate
 from rareunet_training.loss import total_loss
 from rareunet_training.model import take_weights
+from rareunet_training.resuming import changed_settings
 from rareunet_training.samples import SampleCache
 from rareunet_training.schedule import Schedule
 from rareunet_training.scores import Score
@@ -36,7 +38,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss became NaN or infinite; names the epoch and its cases."""
+    """The loss or its gradient became NaN or infinite; names the epoch and its cases."""
 
 
 class TrainingStopped(Exception):
@@ -116,7 +118,7 @@ class Trainer:
 
         Raises:
             TrainingStopped: it was asked to stop; everything up to the last step is saved.
-            NonFiniteLossError: the loss is no number any more; the last checkpoint is from before.
+            NonFiniteLossError: the loss or its gradient is no number any more; the last checkpoint is from before.
             OSError: a checkpoint could not be written; the one before is intact.
         """
         fit = self.config.fit
@@ -187,11 +189,11 @@ class Trainer:
             "schedule": self.schedule.state(),
         }  # fmt: skip
 
-    def resume(self) -> None:
-        """Goes on from the last checkpoint, exactly where it stood.
+    def resume(self) -> list[str]:
+        """Goes on from the last checkpoint, exactly where it stood; returns the changed settings, in words.
 
         Raises:
-            ValueError: there is none, or it is of another network or other cases.
+            ValueError: there is none, or it is of another network, other cases or settings that can't be mixed.
         """
         state = self.processes.from_first(
             load_checkpoint(self.checkpoint) if self.processes.is_first else None
@@ -207,11 +209,13 @@ class Trainer:
                 f"{self.checkpoint} was trained on other cases: resume with the data and fold it was started with, or"
                 " choose a new output folder."
             )
+        changed = changed_settings(state["config"], self.config.to_dict())
         for name in ("network", "average", "optimizer", "scaler"):
             getattr(self, name).load_state_dict(state[name])
         self.schedule.load_state(state["schedule"])
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
         self.losses, self.best = state["losses"], state["best"]
+        return changed
 
     def start_from(self, bundle: Bundle) -> None:
         """Begins with the weights of a trained model instead of random ones."""
@@ -224,6 +228,8 @@ class Trainer:
             self.training, self.config.fit, self.config.augmentation, self.settings, self.epoch,
             self.processes.rank, self.processes.world_size,
         )  # fmt: skip
+        if self.config.fit.workers:
+            self.training.fill()
         loader = DataLoader(
             steps, batch_size=None, sampler=range(self.step, len(steps)), num_workers=self.config.fit.workers
         )
@@ -253,20 +259,26 @@ class Trainer:
         with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
             walks = self.network([v.images for v in views], [v.axis_depths for v in views])
         loss = total_loss(walks, views, self.config.loss, step.weight, self.processes.sum)
-        if not torch.isfinite(loss.total):
-            raise NonFiniteLossError(
-                f"the loss became {float(loss.total.detach())} in epoch {self.epoch + 1} with {', '.join(step.cases)}:"
-                " the last checkpoint is from before. Lower fit.learning_rate or look at these cases."
-            )
+        self._refuse_non_finite("loss", loss.total, step)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss.total).backward()
         self.processes.sum_gradients(self.network)
         self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), fit.gradient_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), fit.gradient_clip)
+        if not self.scaler.is_enabled():  # it leaves such a step out by itself
+            self._refuse_non_finite("gradient of the loss", norm, step)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update_parameters(self.network)
         return {"total": float(loss.total.detach()), **loss.parts}
+
+    def _refuse_non_finite(self, what: str, value: Tensor, step: Step) -> None:
+        """Before it reaches the weights. Loss and gradients are sums over the processes: all see the same."""
+        if not torch.isfinite(value):
+            raise NonFiniteLossError(
+                f"the {what} became {float(value.detach())} in epoch {self.epoch + 1} with {', '.join(step.cases)}:"
+                " the last checkpoint is from before. Lower fit.learning_rate or look at these cases."
+            )
 
     def _save_if_due(self) -> None:
         """Between two steps: stops if asked to, and saves if the last checkpoint is long ago."""
@@ -290,8 +302,9 @@ class Trainer:
             self.best = {"dice": report.mean_dice, "epoch": report.epoch, "average": weights}
 
     def _has_waited_enough(self) -> bool:
-        patience = self.config.fit.patience
-        return bool(patience and self.best["epoch"] and self.epoch - self.best["epoch"] >= patience)
+        """Asked only where a validation could have brought a better Dice, however short the patience."""
+        patience, best = self.config.fit.patience, self.best["epoch"]
+        return bool(patience and best and self._is_validated(self.epoch) and self.epoch - best >= patience)
 
 
 def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:

@@ -54,12 +54,13 @@ def halved_view(
     image: np.ndarray, label: np.ndarray, spacing: Sequence[float], depth: int, s: ViewSettings
 ) -> Part:
     """The patch halved `depth` times along each axis."""
-    sizes = [n // 2**depth for n in label.shape]
     route = route_for([v * 2**depth for v in spacing], s.reference_spacing_mm, s.deepest)
     if s.protocol == "published":
         return normalise(halve(image, depth), s.rule), corner_label(label, depth), route
-    coarse = majority_label(label, s.classes, sizes, [2**depth] * 3)
-    return normalise(halve(image, depth), s.rule), coarse, route
+    whole = tuple(
+        slice(0, n // 2**depth * 2**depth) for n in label.shape
+    )  # no coarse voxel is of fewer fine ones
+    return _on_network_grid(halve(image[(slice(None), *whole)], depth), label[whole], route, s)
 
 
 def degraded_view(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -51,6 +52,21 @@ def python(*words: object, **environment: str) -> subprocess.CompletedProcess:
         timeout=120,
         env={**os.environ, "PYTHONPATH": paths, **environment},
     )
+
+
+def write_slices(folder: Path, uid: str, voxels: np.ndarray) -> None:
+    """Writes voxels (Z, Y, X) as a DICOM series of 1 mm."""
+    sitk = pytest.importorskip("SimpleITK")
+    for z, voxels_of_slice in enumerate(voxels):
+        image = sitk.GetImageFromArray((voxels_of_slice * 100).astype(np.int16)[np.newaxis])
+        image.SetMetaData("0008|0060", "MR")
+        image.SetMetaData("0020|000e", uid)
+        image.SetMetaData("0008|0018", f"{uid}.{z + 1}")
+        image.SetMetaData("0020|0032", f"0\\0\\{z}")
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(folder / f"{uid}_{z}.dcm"))
+        writer.Execute(image)
 
 
 def cases_of(report: Path) -> list[dict]:
@@ -97,6 +113,12 @@ def test_memory_must_be_a_number_above_0(segment, scans, memory, capsys):
         segment(scans, f"--memory={memory}")
     assert exit_info.value.code == 2
     assert "give GB above 0" in capsys.readouterr().err
+
+
+def test_a_memory_limit_is_told_with_its_digits(segment, scans, make_scan, capsys):
+    write_volume(scans / "large.nii.gz", make_scan((48, 48, 48)))
+    assert segment(scans / "large.nii.gz", "--memory", "0.0002") == 1
+    assert "may use 0.0002 GB" in capsys.readouterr().err
 
 
 def test_label_maps_lie_on_the_grids_of_their_scans(segment, scans, tmp_path):
@@ -148,6 +170,7 @@ def test_a_failing_scan_is_named_and_the_others_go_on(segment, scans, tmp_path, 
     cases = {case["case"]: case for case in cases_of(report)}
     assert [cases[name]["status"] for name in ("a", "aa", "ab", "b")] == ["done", "failed", "failed", "done"]
     assert "2 channel(s), the model tiny needs 1" in cases["ab"]["reason"]
+    assert "Export one volume of it" in cases["ab"]["reason"]
     assert cases["ab"]["output"] == ""
     errors = capsys.readouterr().err
     assert "aa: failed: " in errors
@@ -245,6 +268,32 @@ def test_processes_share_the_scans(segment, scans, tmp_path, monkeypatch):
         assert [c["case"] for c in cases_of(tmp_path / f"report.rank{rank}.json")] == [case]
 
 
+def test_a_rank_without_a_world_size_is_one_process(segment, scans, tmp_path, monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("RANK", "3")
+    assert segment(scans) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.nii.gz"]
+
+
+def test_series_of_a_dicom_folder(segment, tmp_path, make_scan, capsys):
+    (tmp_path / "knee").mkdir()
+    for uid, size in (("1.2.3.4", 16), ("1.2.3.5", 20)):
+        write_slices(tmp_path / "knee", uid, make_scan((size, 20, 18)).voxels[0])
+    assert segment(tmp_path / "knee") == 1
+    assert "--series" in capsys.readouterr().err
+    assert segment(tmp_path / "knee", "--series", "1.2.3.5") == 0
+    assert read_volume(tmp_path / "out" / "knee.nii.gz").shape == (20, 20, 18)
+
+
+def test_outputs_of_a_scan_without_forms_have_none_either(segment, scans, tmp_path, make_scan):
+    image = nibabel.Nifti1Image(make_scan((16, 20, 18)).voxels[0].T, None)
+    nibabel.save(image, scans / "open.nii")
+    assert segment(scans / "open.nii", "--probabilities") == 0
+    for name in ("open.nii.gz", "open_probabilities.nii.gz"):
+        header = nibabel.load(tmp_path / "out" / name).header
+        assert header["sform_code"] == header["qform_code"] == 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -258,11 +307,16 @@ def test_processes_share_the_scans(segment, scans, tmp_path, monkeypatch):
         (["--report", "report.txt"], "choose .json or .csv"),
         (["--report", "report"], "choose .json or .csv"),
         (["--surprise"], "--surprise"),
+        (["--output", "FILE"], "is not a folder and can't be made one"),
+        (["--output", "FILE/out"], "is not a folder and can't be made one"),
+        (["--report", "FILE/report.csv"], "choose a name that is free"),
     ],
     ids=str,
 )
 def test_wrong_usage_is_2_and_writes_nothing(scans, tmp_path, tiny_bundle, capsys, options, message):
     defaults = ["--model", tiny_bundle.folder, "--device", "cpu"]
+    (tmp_path / "file").touch()
+    options = [option.replace("FILE", str(tmp_path / "file")) for option in options]
     words = ["segment", scans, "--output", tmp_path / "out", *defaults, *options]
     try:
         code = main([str(word) for word in words])

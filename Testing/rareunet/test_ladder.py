@@ -161,7 +161,7 @@ def test_small_tiles_are_warned_of(bundle, image):
 
 
 def test_no_memory_at_all_says_what_to_do(bundle, image):
-    with pytest.raises(MemoryLadderError, match=r"needs about .* GB and may use 0.0 GB.*allow more memory"):
+    with pytest.raises(MemoryLadderError, match=r"needs about .* GB and may use 0 GB.*allow more memory"):
         run(bundle, image, ladder_for(bundle), 0)
 
 

@@ -132,6 +132,36 @@ def test_somewhat_too_large_scan_is_segmented_with_a_warning(predictor, make_sca
     assert any("region of interest of about that size" in w for w in predictor.predict(beyond).warnings)
 
 
+@pytest.mark.parametrize("value", [0.0, -1000.0, np.nan])
+def test_padding_around_a_scan_does_not_change_the_answer(predictor, make_scan, value):
+    """Neither what the network sees, nor what counts as its field of view."""
+    scan = make_scan((17, 21, 19))
+    expected = predictor.predict(scan)
+    pad = 40
+    voxels = np.pad(scan.voxels, ((0, 0), *[(pad, pad)] * 3), constant_values=value)
+    matrix = scan.ijk_to_ras.copy()
+    matrix[:3, 3] -= matrix[:3, :3] @ np.full(3, pad)
+    padded = predictor.predict(Volume(voxels, matrix, scan.name))
+    inner = (slice(pad, -pad),) * 3
+    np.testing.assert_array_equal(padded.label_map[inner], expected.label_map)
+    assert np.count_nonzero(padded.label_map) == np.count_nonzero(expected.label_map)
+    assert padded.warnings == expected.warnings
+
+
+def test_a_region_on_an_oblique_scan_counts_with_its_own_size(predictor, make_scan):
+    largest = predictor.bundle.field_of_view_mm["largest"]
+    scan = make_scan([round(2 * mm) for mm in largest])
+    angle = np.deg2rad(25)
+    turn = np.eye(4)
+    turn[:3, :3] = [[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]]
+    matrix = turn @ scan.ijk_to_ras
+    middle = matrix[:3, :3] @ ((np.array(scan.shape[::-1]) - 1) / 2) + matrix[:3, 3]
+    size = tuple(float(mm) for mm in reversed(largest))
+    region = RegionOfInterest(tuple(map(float, middle)), size)
+    warnings = predictor.predict(Volume(scan.voxels, matrix), region).warnings
+    assert not any("region of interest" in warning for warning in warnings)
+
+
 def test_small_field_of_view_is_warned_of(predictor, make_scan):
     assert any("may be cut off" in w for w in predictor.predict(make_scan((8, 21, 19))).warnings)
 

@@ -154,6 +154,45 @@ def test_intensities_lie_in_0_to_1_by_percentiles():
     np.testing.assert_allclose(result, np.clip((voxels - low) / (high - low), 0, 1), atol=1e-6)
 
 
+@pytest.mark.parametrize("degrees", [20, 38])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.0, 3.0)], ids=str)
+def test_turned_scan_comes_back_to_where_it_was(degrees, spacing):
+    """A Gaussian blob, sampled on a turned grid."""
+    angle = np.deg2rad(degrees)
+    turn = np.eye(4)
+    turn[:3, :3] = [[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]]
+    matrix = turn @ matrix_of(spacing)
+    shape = tuple(round(60 / s) for s in reversed(spacing))
+    middle = matrix[:3, :3] @ ((np.array(shape[::-1]) - 1) / 2) + matrix[:3, 3]
+    squared = ((world(shape, matrix) - (middle + [3, -5, 2])[:, None, None, None]) ** 2).sum(axis=0)
+    scan = np.exp(-squared / (2 * 6.0**2)).astype(np.float32)
+    whole_range = IntensityRule(0, 100)
+    image, grid = to_network_grid(Volume(scan, matrix), REFERENCE, stages=4, deepest=3, rule=whole_range)
+    back = to_input_part(image, grid)
+    assert (grid.turned is not None) == (degrees > 30)
+    assert back.shape == (1, *shape)
+    np.testing.assert_allclose(back[0], scan, atol=0.06)
+    np.testing.assert_allclose(centroid(back[0], matrix), centroid(scan, matrix), atol=0.2)
+
+
+def test_straight_grid_of_a_turned_scan_lies_along_the_patient():
+    angle = np.deg2rad(40)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    volume = Volume(np.random.default_rng(0).normal(size=(20, 24, 22)), turn @ matrix_of((1.0, 1.0, 3.0)))
+    _, grid = to_network_grid(volume, REFERENCE, stages=4, deepest=3, rule=RULE)
+    assert grid.turned.tilt_degrees == pytest.approx(40)
+    assert grid.route.spacing_mm == pytest.approx((1.0, 1.0, 1.0))
+    assert "turned by 40 degrees" in grid.turned.describe()
+    assert "resampled to 1 mm" in grid.turned.describe()
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(1e9, 1.0), (0.0, 1e300), (-4e12, 3.0)])
+def test_numbers_that_float32_can_not_tell_apart_are_told_apart(offset, scale):
+    voxels = np.random.default_rng(0).normal(size=(1, 8, 9, 10))
+    np.testing.assert_allclose(normalise(offset + scale * voxels, RULE), normalise(voxels, RULE), atol=1e-3)
+
+
 @pytest.mark.parametrize("value", [0.0, -1000.0, 4000.0])
 def test_constant_padding_does_not_change_the_content(value):
     content = np.random.default_rng(0).normal(100, 20, size=(1, 9, 8, 7)).astype(np.float32)

@@ -77,6 +77,13 @@ def nrrd(path, header, data=VOXELS):
     return path
 
 
+def metaimage(path, header):
+    text = f"ObjectType = Image\nNDims = 3\nBinaryData = True\n{header}DimSize = 5 4 3\n"
+    text += "ElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    path.write_bytes(text.encode() + VOXELS.tobytes())
+    return path
+
+
 def dicom(folder, positions=(0, 2, 4, 6), uid="1.2.3.4", tilt=0.0, modality="MR"):
     """Writes 5 x 4 slices of 0.5 x 0.8 mm at (-10, 20 + tilt * z, z), LPS; value = 100 n + index."""
     folder.mkdir(exist_ok=True)
@@ -206,7 +213,7 @@ def test_nifti_without_sform_and_qform_is_noted(tmp_path):
         nifti(tmp_path / "a.nii", matrix=np.diag([1, 2, 3, 1.0]), sform_code=0, qform_code=0)
     )
     assert volume.spacing_mm == (3, 2, 1)
-    assert "left and right" in volume.notes[0]
+    assert "x to the left, y to the front" in volume.notes[0]
 
 
 def test_nifti_takes_the_qform_where_the_sform_has_no_code(tmp_path):
@@ -221,6 +228,16 @@ def test_nifti_takes_the_sform_and_notes_another_qform(tmp_path, shift, noted):
     assert bool(volume.notes) == noted
     if noted:
         assert f"{shift:g} mm apart" in volume.notes[0]
+
+
+@pytest.mark.parametrize(("pixdim", "noted"), [(1, False), (1.005, False), (1.02, True), (2, True)])
+def test_nifti_notes_a_pixdim_that_the_sform_contradicts(tmp_path, pixdim, noted):
+    path = nifti(tmp_path / "a.nii", qform_code=0, pixdim=dict.fromkeys((1, 2, 3), pixdim))
+    volume = read_volume(path)
+    assert volume.spacing_mm == (1, 1, 1)
+    assert bool(volume.notes) == noted
+    if noted:
+        assert f"{pixdim:g} x {pixdim:g} x {pixdim:g} (pixdim), but 1 x 1 x 1" in volume.notes[0]
 
 
 @pytest.mark.parametrize(("code", "factor"), [(1, 1000), (2, 1), (3, 0.001)])
@@ -345,10 +362,50 @@ def test_nrrd_in_ras_space(tmp_path):
     assert volume.notes == ()
 
 
-def test_nrrd_without_space_is_noted(tmp_path):
-    volume = read_volume(nrrd(tmp_path / "a.nrrd", "dimension: 3\nsizes: 5 4 3\nspacings: 1 2 3"))
-    assert volume.spacing_mm == (3, 2, 1)
-    assert "left and right" in volume.notes[0]
+IN_LPS = "space: LPS\nspace directions: (1,0,0) (0,2,0) (0,0,3)"
+SPACING, PLACE = (
+    "holds no spacing: 1 mm was assumed",
+    "how the scan lies in the patient: x to the left, y to the back",
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "spacing", "notes"),
+    [
+        (IN_LPS, (3, 2, 1), []),
+        (IN_LPS.replace("space d", "Space D"), (3, 2, 1), []),
+        (IN_LPS.replace("LPS", "Right-Anterior-Superior"), (3, 2, 1), []),
+        (IN_LPS.replace("LPS", "scanner-xyz"), (3, 2, 1), [PLACE]),
+        (IN_LPS.replace("space: LPS", "space dimension: 3"), (3, 2, 1), [PLACE]),
+        ("spacings: 1 2 3", (3, 2, 1), [PLACE]),
+        ("space: LPS", (1, 1, 1), [SPACING, PLACE]),
+        ("thicknesses: 1 2 3", (1, 1, 1), [SPACING, PLACE]),
+    ],
+)
+def test_nrrd_notes_what_its_header_leaves_open(tmp_path, header, spacing, notes):
+    volume = read_volume(nrrd(tmp_path / "a.nrrd", f"dimension: 3\nsizes: 5 4 3\n{header}"))
+    assert volume.spacing_mm == spacing
+    assert len(volume.notes) == len(notes)
+    for note, part in zip(volume.notes, notes, strict=True):
+        assert part in note
+
+
+@pytest.mark.parametrize(
+    ("header", "spacing", "notes"),
+    [
+        ("ElementSpacing = 1 2 3\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n", (3, 2, 1), []),
+        ("ElementSize = 1 2 3\nOrientation = 1 0 0 0 1 0 0 0 1\n", (3, 2, 1), []),
+        ("ElementSpacing = 1 2 3\n", (3, 2, 1), [PLACE]),
+        ("Rotation = 1 0 0 0 1 0 0 0 1\n", (1, 1, 1), [SPACING]),
+        ("elementspacing = 1 2 3\n", (1, 1, 1), [SPACING, PLACE]),
+    ],
+)
+def test_metaimage_notes_what_its_header_leaves_open(tmp_path, header, spacing, notes):
+    volume = read_volume(metaimage(tmp_path / "a.mha", header))
+    assert volume.spacing_mm == spacing
+    assert len(volume.notes) == len(notes)
+    for note, part in zip(volume.notes, notes, strict=True):
+        assert part in note
 
 
 def test_nrrd_time_axis_is_refused_with_its_cause(tmp_path):
@@ -356,17 +413,20 @@ def test_nrrd_time_axis_is_refused_with_its_cause(tmp_path):
     refused(nrrd(tmp_path / "a.nrrd", header, TWO), "a.nrrd", "domain axes")
 
 
-@pytest.mark.parametrize("spacing", ["0", "-1", "nan"])
+@pytest.mark.parametrize("spacing", ["9.5e-01", "950E-3", "+.95"])
+def test_nrrd_and_metaimage_spacing_in_scientific_notation(tmp_path, spacing):
+    path = nrrd(tmp_path / "a.nrrd", f"dimension: 3\nsizes: 5 4 3\nspacings: {spacing} 2 3")
+    assert read_volume(path).spacing_mm == (3, 2, 0.95)
+    path = metaimage(tmp_path / "a.mha", f"ElementSpacing = {spacing} 2 3\n")
+    assert read_volume(path).spacing_mm == (3, 2, 0.95)
+
+
+@pytest.mark.parametrize("spacing", ["0", "-1", "-.5", "1e-999", "nan", "inf", "wide"])
 def test_nrrd_and_metaimage_bad_spacing(tmp_path, spacing):
     refused(
         nrrd(tmp_path / "a.nrrd", f"dimension: 3\nsizes: 5 4 3\nspacings: {spacing} 1 1"), "a.nrrd", "pacing"
     )
-    header = (
-        f"ObjectType = Image\nNDims = 3\nBinaryData = True\nElementSpacing = {spacing} 1 1\nDimSize = 5 4 3\n"
-    )
-    header += "ElementType = MET_SHORT\nElementDataFile = LOCAL\n"
-    (tmp_path / "a.mha").write_bytes(header.encode() + VOXELS.tobytes())
-    refused(tmp_path / "a.mha", "a.mha", "pacing")
+    refused(metaimage(tmp_path / "a.mha", f"ElementSpacing = {spacing} 1 1\n"), "a.mha", "pacing")
 
 
 def test_metaimage_of_4_dimensions_is_channels(tmp_path):
@@ -426,9 +486,59 @@ def test_dicom_slices_with_their_own_slope(tmp_path):
     np.testing.assert_array_equal(voxels[0, 3, 0], (300, 301, 302, 303, 304))
 
 
+def test_dicom_without_pixel_spacing_is_noted(tmp_path):
+    folder = dicom(tmp_path / "knee")
+    for path in folder.iterdir():  # an unknown tag in place of (0028,0030)
+        path.write_bytes(path.read_bytes().replace(b"\x28\x00\x30\x00", b"\x28\x00\x3f\x00"))
+    volume = read_volume(folder)
+    assert volume.spacing_mm == (2, 1, 1)
+    assert "no pixel spacing (0028,0030): 1 mm was assumed" in volume.notes[0]
+
+
+@pytest.mark.parametrize("number", [9, 8, 6])  # first, middle and last slice
+@pytest.mark.parametrize("size", [0, 60, 180, 600, -20])
+def test_a_damaged_dicom_slice_is_named(tmp_path, number, size):
+    path = dicom(tmp_path / "knee") / f"1.2.3.4_{number}.dcm"
+    path.write_bytes(path.read_bytes()[:size])
+    refused(tmp_path / "knee", "damaged or incomplete", path.name)
+
+
+def test_many_damaged_dicom_slices_are_counted(tmp_path):
+    folder = dicom(tmp_path / "knee", range(8))
+    for n in range(2, 7):
+        (folder / f"1.2.3.4_{n}.dcm").write_bytes(b"")
+    refused(folder, "1.2.3.4_2.dcm, 1.2.3.4_3.dcm, 1.2.3.4_4.dcm and 2 more")
+
+
+def test_an_empty_dicom_slice_without_extension_is_named(tmp_path):
+    folder = dicom(tmp_path / "knee")
+    for n in range(6, 10):
+        (folder / f"1.2.3.4_{n}.dcm").rename(folder / f"IM{n:04d}")
+    assert read_volume(folder).shape == (4, 4, 5)
+    (folder / "IM0010").touch()
+    refused(folder, "damaged or incomplete", "IM0010")
+
+
+def test_other_files_beside_a_dicom_series_are_passed_over(tmp_path):
+    folder = dicom(tmp_path / "knee")
+    for name in (".DS_Store", "._1.2.3.4_6.dcm", "DONE", "report_1.txt"):
+        (folder / name).touch()
+    (folder / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    (folder / "notes.txt").write_text("right knee")
+    (folder / "sub.dcm").mkdir()
+    # A report: the bytes of a slice, cut before its pixels, and of another class than MR images.
+    slice_bytes = (folder / "1.2.3.4_6.dcm").read_bytes()[:600]
+    assert b"1.2.840.10008.5.1.4.1.1.4\0" in slice_bytes
+    report = slice_bytes.replace(b"5.1.4.1.1.4\0", b"5.1.4.1.1.88")
+    (folder / "report.dcm").write_bytes(report)
+    volume = read_volume(folder)
+    assert volume.shape == (4, 4, 5)
+    assert volume.notes == ()
+
+
 def test_dicom_several_series(tmp_path):
     dicom(dicom(tmp_path / "study"), positions=(0, 1, 2), uid="1.2.3.5")
-    refused(tmp_path / "study", "2 DICOM series", "1.2.3.4 (5 x 4 x 4)", "1.2.3.5 (5 x 4 x 3)")
+    refused(tmp_path / "study", "2 DICOM series", "1.2.3.4 (5 x 4 x 4)", "1.2.3.5 (5 x 4 x 3)", "--series")
     refused(tmp_path / "study", "2 DICOM series", series="9.9")
     assert read_volume(tmp_path / "study", series="1.2.3.5").shape == (3, 4, 5)
 
@@ -439,6 +549,7 @@ def test_dicom_several_series(tmp_path):
         ((0, 2, 6, 8), ["uneven", "4 mm between slices 2 and 3 of 4", "elsewhere 2 mm"]),
         ((0, 2, 4, 6.3), ["uneven", "2.3 mm"]),
         ((0, 2, 2, 4), ["several images at one slice position"]),
+        ((0, 2, 4, 6, 0, 2, 4, 6), ["several images at one slice position"]),
     ],
 )
 def test_dicom_uneven_slices(tmp_path, positions, words):
@@ -587,6 +698,34 @@ def test_label_map_sets_both_forms_unless_sheared(tmp_path, geometry):
     if geometry != "sheared":
         np.testing.assert_allclose(header.get_qform(), GEOMETRIES[geometry], atol=1e-4)
     assert header.get_xyzt_units()[0] == "mm"
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("units", [0, 2, 3])
+def test_nifti_without_forms_gets_a_label_map_without_forms(tmp_path, channels, units):
+    data = np.stack([VOXELS.T] * channels, axis=-1)
+    spacing = np.diag([1, 2, 3, 1.0])
+    path = nifti(tmp_path / "a.nii", data, spacing, sform_code=0, qform_code=0, xyzt_units=units)
+    volume = read_volume(path)
+    write_label_map(tmp_path / "labels.nii", VOXELS, volume)
+    write_volume(tmp_path / "copy.nii", volume)
+    for name in ("labels.nii", "copy.nii"):
+        header = nibabel.load(tmp_path / name).header
+        assert header["sform_code"] == header["qform_code"] == 0
+        written = read_volume(tmp_path / name)
+        np.testing.assert_allclose(written.ijk_to_ras, volume.ijk_to_ras, rtol=1e-6)
+    scan, labels = sitk.ReadImage(str(path)), sitk.ReadImage(str(tmp_path / "labels.nii"))
+    np.testing.assert_allclose(labels.GetSpacing(), scan.GetSpacing()[:3], rtol=1e-6)
+    np.testing.assert_array_equal(labels.GetOrigin(), scan.GetOrigin()[:3])
+    expected = np.reshape(scan.GetDirection(), (scan.GetDimension(),) * 2)[:3, :3].ravel()
+    np.testing.assert_array_equal(labels.GetDirection(), expected)
+
+
+def test_a_scan_that_was_moved_since_it_was_read_gets_forms(tmp_path):
+    volume = read_volume(nifti(tmp_path / "a.nii", sform_code=0, qform_code=0))
+    moved = Volume(volume.voxels, oblique(), "a", volume.notes)
+    write_label_map(tmp_path / "labels.nii", VOXELS, moved)
+    np.testing.assert_allclose(read_volume(tmp_path / "labels.nii").ijk_to_ras, oblique(), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from rareunet.volume_files import write_label_map, write_volume
 from rareunet_training.cases import Case, find_cases, make_folds, read_folds, split_cases
 from rareunet_training.configuration import DataConfig
 from rareunet_training.grids import describe_difference
-from rareunet_training.layouts import Description, read_description
+from rareunet_training.layouts import Description, labels_without_scan, read_description
 
 SHAPE = (6, 7, 8)
 
@@ -70,6 +70,21 @@ def test_missing_files_are_named_by_the_case_they_belong_to(tmp_path):
     assert [path.name for path in second.images] == ["b_0000.mha", "b_0001.mha", "b_0002.mha"]
 
 
+def test_segmentation_that_slicer_saved_is_a_label_map(tmp_path):
+    touch(tmp_path / "images", "a.nrrd", "b_0000.nii", "b_0001.nii", "c.nii", "d.seg.nrrd")
+    touch(tmp_path / "labels", "a.seg.nrrd", "b.seg.nrrd", "c.nii", "c.seg.nrrd", "d.seg.nrrd", "extra.nii")
+    assert names_of(find_cases(tmp_path)) == {
+        "a": (["a.nrrd"], "a.seg.nrrd"),
+        "b": (["b_0000.nii", "b_0001.nii"], "b.seg.nrrd"),
+        "c": (["c.nii"], "c.nii"),
+        "d.seg": (["d.seg.nrrd"], "d.seg.nrrd"),
+    }
+    alone = ["c.seg.nrrd", "extra.nii"]
+    assert labels_without_scan(tmp_path) == alone
+    assert labels_without_scan(tmp_path / "images", tmp_path / "labels") == alone
+    assert labels_without_scan(tmp_path / "cases.csv") == []
+
+
 def test_csv(tmp_path):
     (tmp_path / "cases.csv").write_text(
         "\ufeffCase;flair;t1;label;site\nb;x/b_f.nii;/abs/b_t.nii;b.mha;Oslo\n\n;;;;\na;f.nii;t.nii;a.mha;\n",
@@ -79,6 +94,7 @@ def test_csv(tmp_path):
     assert [case.name for case in cases] == ["b", "a"]
     assert cases[0].images == (tmp_path / "x/b_f.nii", (tmp_path / "/abs/b_t.nii"))
     assert cases[0].label == tmp_path / "b.mha"
+    assert cases[0].channels == ("flair", "t1")
 
 
 @pytest.mark.parametrize(

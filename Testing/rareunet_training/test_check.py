@@ -10,10 +10,12 @@ import torch
 from rareunet import Volume
 from rareunet.volume_files import write_volume
 from rareunet_training import check
+from rareunet_training.__main__ import main
 from rareunet_training.cases import find_cases
-from rareunet_training.check import reading
+from rareunet_training.check import proposals, reading
 from rareunet_training.check.proposals import nearest_power_of_two
 from rareunet_training.configuration import ModelConfig
+from rareunet_training.layouts import labels_without_scan
 
 SHAPE = (6, 7, 8)  # Z, Y, X
 MODEL = ModelConfig(labels=[{"value": 1, "name": "Ball"}, {"value": 3, "name": "Rim"}])
@@ -173,6 +175,7 @@ def test_data_set_without_any_structure_is_an_error(data):
     ("label", "words"),
     [
         (Volume(np.full(SHAPE, 0.5, np.float32), np.eye(4)), "not whole numbers (such as 0.5)"),
+        (Volume(np.full(SHAPE, 1 - 1e-7, np.float32), np.eye(4)), "not whole numbers (such as 0.9999999)"),
         (Volume(np.ones((2, *SHAPE), np.uint8), np.eye(4)), "2 channels"),
         (
             Volume(np.ones((6, 7, 4), np.uint8), np.diag([2.0, 1, 1, 1])),
@@ -331,13 +334,69 @@ def test_proposals(data):
     data.add("coarse", scan_of(11, (16, 30, 34), spacing=(3, 3, 3)))
     report = data.check(ModelConfig(channels=[]))
     assert report.proposed_reference_spacing_mm == (0.7, 0.7, 0.7)
-    assert report.proposed_patch == (16, 32, 32)  # 2.8 mm enters at depth 2 as it is
+    assert report.proposed_patch == (64, 32, 32)  # of 0.7 mm: 16 slices of 2.8 mm are as thick as 64 of them
     assert report.proposed_channels == ("CT",)
     assert [(label.value, label.name) for label in report.proposed_labels] == [(1, "Label 1"), (3, "Rim")]
     assert len({label.color for label in report.proposed_labels}) == 2
     assert report.cases[0].volumes_ml.keys() == {"Label 1", "Rim"}
     named = data.check(MODEL)
     assert named.proposed_channels == named.proposed_labels == ()
+
+
+def test_patch_has_a_voxel_along_the_thinnest_axis():
+    thin = check.CaseFacts(name="a", shape=(2, 32, 32), spacing_mm=(0.1, 1.0, 1.0))
+    assert proposals.propose_patch([thin], (1, 1, 1)) == (1, 32, 32)
+
+
+def test_label_value_that_no_bundle_can_name_is_not_proposed(data):
+    label = label_of(scan_of(), 1).voxels.astype(np.int32)
+    label[..., -1] = 70000
+    data.add("a", scan_of(), Volume(label, np.eye(4)))
+    report = data.check(ModelConfig())
+    assert "label values [70000]" in only(report).message
+    assert [found.value for found in report.proposed_labels] == [1]
+
+
+def write_csv(data, *columns):
+    """One case with an image for each column."""
+    for number, column in enumerate(columns):
+        write_volume(data.folder / "images" / f"{column}.nii", scan_of(number))
+    write_volume(data.folder / "labels" / "a.nii", label_of(scan_of(), 1, 3))
+    images = ",".join(f"images/{column}.nii" for column in columns)
+    path = data.folder / "cases.csv"
+    path.write_text(f"case,{','.join(columns)},label\na,{images},labels/a.nii\n", encoding="utf-8")
+    return find_cases(path)
+
+
+def test_columns_name_the_channels(data):
+    cases = write_csv(data, "FLAIR", "T1")
+    assert check.check_cases(cases, ModelConfig(channels=[])).proposed_channels == ("FLAIR", "T1")
+    for names in (["flair", "t1"], ["T2", "T1"]):  # the same in small letters; others, which say nothing
+        assert check.check_cases(cases, ModelConfig(channels=names, labels=MODEL.labels)).findings == ()
+
+
+def test_channels_in_another_order_are_an_error(data):
+    expected = ModelConfig(channels=["T1", "FLAIR"], labels=MODEL.labels)
+    finding = only(check.check_cases(write_csv(data, "FLAIR", "T1"), expected))
+    assert (finding.severity, finding.case) == ("error", "")
+    assert "named FLAIR, T1 in this order, the model's channels T1, FLAIR" in finding.message
+
+
+def test_channels_in_another_order_than_in_dataset_json_are_an_error(data):
+    (data.folder / "dataset.json").write_text(json.dumps({"channel_names": {"0": "FLAIR", "1": "T1"}}))
+    data.add("a", scan_of(channels=2))
+    expected = ModelConfig(channels=["T1", "FLAIR"], labels=MODEL.labels)
+    assert "the model's channels T1, FLAIR" in only(data.check(expected)).message
+
+
+def test_label_map_without_a_scan_is_a_warning(data, capsys):
+    data.add("a")
+    write_volume(data.folder / "labels" / "b.seg.nrrd", label_of(scan_of(), 1))
+    labels = labels_without_scan(data.folder)
+    finding = only(check.check_cases(find_cases(data.folder), MODEL, labels_alone=labels))
+    assert (finding.severity, finding.case) == ("warning", "b.seg.nrrd")
+    assert main(["check", str(data.folder)]) == 0
+    assert "warning: b.seg.nrrd: a label map without a scan" in capsys.readouterr().out
 
 
 def test_nothing_readable_proposes_nothing(data):

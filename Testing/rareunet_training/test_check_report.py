@@ -125,7 +125,7 @@ def test_table_shows_problems_first_and_not_too_much(report):
     assert "error: case_33: label values [9] are not in the label set" in text
     assert "Ball: in 39 of 40 cases, 0.001 / 0.001 / 0.004 ml" in text
     assert "0 0 0 (22), 0 0 2 (18)" in text
-    assert '"fit.patch=[4, 4, 4]"' in text
+    assert '"fit.patch=[16, 4, 4]"' in text  # 4 slices of 4 mm
 
 
 def test_many_cases_of_one_finding_are_one_line(tmp_path):

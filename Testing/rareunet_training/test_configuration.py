@@ -52,6 +52,18 @@ def test_folders_are_relative_to_the_file_or_to_the_working_folder(tmp_path, mon
         ("fit.patch=[32, 64]", "fit.patch is .* three positive numbers"),
         ("fit.protocol=displaced", "choose aligned, published"),
         ("fit.method=resnet", "choose rare, unet, unet-aug-up, unet-aug-pad"),
+        ("fit.patch=['a', 16, 16]", r"fit.patch is \['a', 16, 16\]: list\[int\] is needed"),
+        ("fit.patch=[16.5, 16, 16]", r"fit.patch is \[16.5, 16, 16\]: list\[int\] is needed"),
+        ("fit.wide_patch=[16]", "fit.wide_patch is .* three positive numbers"),
+        ("fit.workers=-1", "fit.workers is -1: at least 0"),
+        ("fit.ema_decay=1", "fit.ema_decay is 1.0: at least 0 and below 1"),
+        ("loss.alpha=1.5", "loss.alpha is 1.5: 0 to 1"),
+        ("loss.alpha=-0.1", "loss.alpha is -0.1: 0 to 1"),
+        ("data.cache_gb=0", "data.cache_gb is 0.0: above 0"),
+        ("data.fold_count=1", "data.fold_count is 1: at least 2"),
+        ("augmentation.gamma=0", "augmentation.gamma is 0.0: at least 1"),
+        ("model.reference_spacing_mm=[1, 1, 0]", "three positive numbers"),
+        ("model.labels=['Ball']", r"model.labels is \['Ball'\]: list\[dict\[str, Any\]\] is needed"),
         ("epochs=3", "section.name=value"),
         ("data.fold=9", "folds 0 to 4"),
         ("data.exclude=['nobody']", "no cases"),
@@ -65,8 +77,47 @@ def test_mistakes_are_explained(tmp_path, override, message):
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"value": 0},
+        {"value": 3.7},
+        {"value": True},
+        {"value": 65536},
+        {"value": None},
+        {"name": ""},
+        {"color": "red"},
+        {"color": [0, 0]},
+        {"color": [0, 0, 256]},
+        {"colour": [0, 0, 0]},
+    ],
+)
+def test_label_that_no_model_can_have_is_shown(changes):
+    label = {"value": 3, "name": "Ball", "color": [200, 30, 30], **changes}
+    with pytest.raises(ValueError, match="model.labels has .*: each needs value, name and color") as raised:
+        read_config(None, [f"model.labels=[{label}]"])
+    assert str(label) in str(raised.value)
+
+
+@pytest.mark.parametrize(("key", "value"), [("value", 3), ("name", "Ball")])
+def test_labels_have_values_and_names_of_their_own(key, value):
+    one, other = (
+        {"value": 3, "name": "Ball", "color": [1, 1, 1]},
+        {"value": 4, "name": "Rim", "color": [1, 1, 1]},
+    )
+    with pytest.raises(ValueError, match=f"has the {key} {value!r} twice"):
+        read_config(None, [f"model.labels=[{one}, { ({**other, key: value}) }]"])
+
+
+@pytest.mark.parametrize(
     ("name", "text", "message"),
-    [("a.toml", "[fit", "is not TOML"), ("a.json", "{", "is not JSON"), ("none.toml", None, "can't be read")],
+    [
+        ("a.toml", "[fit", "is not TOML"),
+        ("a.toml", 'data = "x"', "data is 'x': write settings below their section"),
+        ("a.toml", "fit = 3", "fit is 3: write settings below their section"),
+        ("a.json", "{", "is not JSON"),
+        ("a.json", "[1]", "write settings below their section"),
+        ("none.toml", None, "can't be read"),
+    ],
 )
 def test_unreadable_files_are_explained(tmp_path, name, text, message):
     if text is not None:

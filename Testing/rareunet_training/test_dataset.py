@@ -60,16 +60,43 @@ def test_each_epoch_and_seed_draws_other_crops_and_routes(change):
 
 def test_batches_are_mixed_anew_in_each_epoch():
     spacings = [MM] * 8 + [(4.0, 1.0, 1.0)] * 8
-    epochs = [make_batches(spacings, fit_config(batch_size=2), epoch) for epoch in range(8)]
+    epochs = [make_batches(spacings, fit_config(batch_size=2), SETTINGS, epoch) for epoch in range(8)]
     assert len({frozenset(map(frozenset, batches)) for batches in epochs}) == 8  # who is together
     changes = [sum((a[0] < 8) != (b[0] < 8) for a, b in zip(e, e[1:], strict=False)) for e in epochs]
     assert max(changes) > 1  # not all of one spacing first
-    assert make_batches(spacings, fit_config(batch_size=2, seed=1), 0) != epochs[0]
+    assert make_batches(spacings, fit_config(batch_size=2, seed=1), SETTINGS, 0) != epochs[0]
 
 
-def test_spacings_are_equal_within_a_thousandth():
-    batches = make_batches([MM, (1.0001, 1.0, 1.0), (1.3, 1.0, 1.0)], fit_config(batch_size=3), 0)
-    assert sorted(sorted(batch) for batch in batches) == [[0, 1], [2]]
+def together(spacings_mm):
+    """Which scans may share a batch."""
+    batches = make_batches([(mm, 1.0, 1.0) for mm in spacings_mm], fit_config(batch_size=9), SETTINGS, 0)
+    return sorted(sorted(spacings_mm[index] for index in batch) for batch in batches)
+
+
+def test_scans_of_one_route_and_about_equal_spacing_share_batches():
+    assert together([1.0, 1.0001, 1.02, 1.3, 1.31]) == [[1.0, 1.0001, 1.02], [1.3, 1.31]]
+    assert together([1.0, 1.1]) == [[1.0], [1.1]]  # one route, but not about equal
+    assert together([1.25, 1.2504, 1.26]) == [[1.25, 1.2504], [1.26]]  # 1.26 mm is resampled
+    assert together([1.59, 1.61]) == [[1.59], [1.61]]  # from 1.6 mm on at depth 1
+
+
+def test_batches_of_equal_spacings_are_in_the_order_of_the_shipped_models_training():
+    fit = fit_config(batch_size=3)
+    random = np.random.default_rng([fit.seed, 5])
+    order = random.permutation(8)
+    expected = [order[i : i + 3].tolist() for i in range(0, 8, 3)]
+    assert make_batches([MM] * 8, fit, SETTINGS, 5) == [expected[i] for i in random.permutation(3)]
+
+
+@pytest.mark.parametrize("method", ["rare", "unet-aug-up", "unet-aug-pad"])
+@pytest.mark.parametrize("slices", [1, 2, 3, 8])
+def test_patch_of_few_slices_is_halved_while_two_are_left(method, slices):
+    label = np.ones((slices, 32, 32), np.uint8)
+    fit = fit_config(method=method, patch=[slices, 32, 32])
+    made = [make_views([sample_of(label)], [(0,)], (key,), fit, None, SETTINGS) for key in range(8)]
+    halved = [view for views in made for view in views if view.name.startswith("1/")]
+    expected = {1, 2} if (method, slices) == ("rare", 8) else set()
+    assert {max(view.axis_depths) for view in halved} == expected
 
 
 def test_processes_take_the_same_routes_where_spacings_differ_by_rounding():

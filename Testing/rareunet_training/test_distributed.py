@@ -115,3 +115,26 @@ def test_run_goes_on_by_itself_after_a_process_was_killed(tmp_path):
     assert "going on in epoch" in output
     history = (out / "history.csv").read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[0] for line in history] == ["epoch", *(str(n) for n in range(1, 13))]
+
+
+def test_stop_file_ends_a_run_that_torchrun_would_start_again(tmp_path):
+    write_data_set(tmp_path)
+    script, out = ROOT / "RAREUNetTraining" / "Scripts" / "train.py", tmp_path / "out"
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1", "--max-restarts=2",
+        str(script), "--config", str(tmp_path / "balls.toml"), "--output", str(out), "fit.epochs=100000",
+        "fit.validate_every=100000", "log.tensorboard=false",
+    ]  # fmt: skip
+    launcher = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", env=environment()
+    )
+    end = time.monotonic() + 120
+    while not (out / "history.csv").exists():
+        assert launcher.poll() is None, launcher.stdout.read()
+        assert time.monotonic() < end, "no epoch was finished"
+        time.sleep(0.05)
+    (out / "stop").touch()
+    output, _ = launcher.communicate(timeout=120)
+    assert launcher.returncode == 0, output[-3000:]
+    assert output.count("stopped and saved") == 1
+    assert json.loads((out / "progress.json").read_text(encoding="utf-8"))["state"] == "stopped"

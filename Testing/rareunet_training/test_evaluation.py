@@ -107,6 +107,7 @@ def test_scans_too_coarse_for_a_condition_are_left_out():
     assert names == {
         "native", "isotropic 3 mm", "isotropic 4 mm", "thick 4 mm along S", "thick 6 mm along S", "thick 3 mm along A",
         "thick 4 mm along A", "thick 6 mm along A", "thick 3 mm along R", "thick 4 mm along R", "thick 6 mm along R",
+            "isotropic 6 mm", "thick 8 mm along S", "thick 8 mm along A", "thick 8 mm along R",
         "2 x 2 x 5 mm", "2 mm slices every 4 mm",
     }  # fmt: skip
 
@@ -149,7 +150,7 @@ def test_the_larger_half_of_an_odd_difference_comes_first(size, target, start):
 
 def test_protocols_name_their_conditions_once():
     names = [condition.name for condition in conditions_of("all")]
-    assert len(names) == len(set(names)) == 28
+    assert len(names) == len(set(names)) == 32
     assert set(names) == {c.name for p in ("clinical", "aligned", "published") for c in conditions_of(p)}
     assert [c.name for c in conditions_of("standard")] == [c.name for c in standard_conditions()]
     assert [c.name for c in paper_conditions("published")] == [

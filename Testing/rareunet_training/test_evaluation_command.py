@@ -1,6 +1,8 @@
 """evaluate from the command line: which cases, what is written, and what is refused."""
 
 import json
+import shutil
+from dataclasses import replace
 from operator import itemgetter
 
 import numpy as np
@@ -11,7 +13,13 @@ from rareunet.bundle import Bundle
 from rareunet.bundle_format import WEIGHTS_FILE, hash_file, verify
 from rareunet_training.__main__ import main
 from rareunet_training.configuration import read_config
-from rareunet_training.labelled_cases import check_unseen, external_cases, held_out_cases
+from rareunet_training.labelled_cases import (
+    LabelledCases,
+    check_channels,
+    check_unseen,
+    external_cases,
+    held_out_cases,
+)
 from rareunet_training.model import case_hash
 from rareunet_training.scores import mean_of
 
@@ -132,10 +140,20 @@ def test_baseline_is_named_in_the_scores(model, data, tmp_path):
         (["nowhere", "--data", "DATA"], "no model 'nowhere'"),
         (["MODEL", "--config", "CONFIG", "data.fold=1"], "kept fold 0 out of its training, not fold 1"),
         (["MODEL", "--config", "CONFIG", "data.fold=-1"], "data.fold=-1 keeps no case"),
+        (["MODEL", "--data", "DATA", "data.exclude=['blob_0','blob_1','blob_2']"], "holds no case but those"),
+        (["--predictions", "SAVED", "--config", "CONFIG", "--baseline", "up"], "leave out --baseline"),
+        (
+            ["--predictions", "SAVED", "--config", "CONFIG", "--save-predictions", "x"],
+            "--save-predictions, or",
+        ),
+        (
+            ["--predictions", "SAVED", "--config", "CONFIG", "--protocol", "published"],
+            "published presents none so",
+        ),
     ],
 )
 def test_what_can_not_be_scored_is_explained(words, message, model, data, config, capsys):
-    places = {"MODEL": model, "DATA": data, "CONFIG": config}
+    places = {"MODEL": model, "DATA": data, "CONFIG": config, "SAVED": data / "labelsTr"}
     assert evaluate(*(places.get(word, word) for word in words), "fit.device=cpu") == 1
     assert message in capsys.readouterr().err
 
@@ -147,6 +165,45 @@ def test_cases_of_the_training_are_refused_by_name_wherever_they_lie(data, tmp_p
     with pytest.raises(ValueError, match=r"trained on 1 of these 3 cases \(blob_1\)"):
         check_unseen(bundle, external_cases(str(data)))
     assert check_unseen(bundle, external_cases(str(data), exclude=["blob_1"])) == ""
+
+
+def test_configuration_of_other_scans_leaves_out_those_that_are_there(model, data, capsys):
+    words = ["--data", data, "data.exclude=['somebody', 'blob_1']"]
+    assert evaluate(model, *words, *QUICK) == 0
+    assert [case.name for case in external_cases(str(data), exclude=["x", "blob_1"]).cases] == [
+        "blob_0",
+        "blob_2",
+    ]
+
+
+def test_model_trained_on_all_cases_needs_other_scans(config, tmp_path):
+    bundle = save_bundle(
+        tmp_path / "all", training={"data": {"fold": -1, "case_hashes": [case_hash("blob_1")]}}
+    )
+    with pytest.raises(ValueError, match="tiny was trained on all cases: give other scans with --data"):
+        check_unseen(bundle, held_out_cases(read_config(config)))
+
+
+def test_folder_of_no_condition_is_named(data, config, tmp_path, capsys):
+    for name in ("native", "thick_4mm_along_s"):
+        shutil.copytree(data / "labelsTr", tmp_path / "saved" / name)
+    assert evaluate("--predictions", tmp_path / "saved", "--config", config) == 0
+    assert (
+        "saved has the folders thick_4mm_along_s, which are named like no condition"
+        in capsys.readouterr().err
+    )
+    shutil.rmtree(tmp_path / "saved" / "native")
+    assert evaluate("--predictions", tmp_path / "saved", "--config", config) == 1
+    assert "thick_4mm_along_s" in capsys.readouterr().err
+
+
+def test_columns_in_another_order_than_the_models_channels_are_refused(data, tmp_path):
+    bundle = replace(save_bundle(tmp_path / "two"), channels=({"name": "T1"}, {"name": "FLAIR"}))
+    case = external_cases(str(data)).cases[0]
+    for names in (("t1", "flair"), ("CT",), ()):
+        check_channels(bundle, LabelledCases((replace(case, channels=names),), "data"))
+    with pytest.raises(ValueError, match="named FLAIR, T1 in this order, the model's channels T1, FLAIR"):
+        check_channels(bundle, LabelledCases((replace(case, channels=("FLAIR", "T1")),), "data"))
 
 
 def test_model_that_tells_nothing_of_its_training_brings_a_warning(data, config, tmp_path):

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 from training_helpers import write_data_set
 
 from rareunet import Volume
@@ -42,7 +43,22 @@ def test_processes_of_a_machine_share_the_cache(tmp_path, processes, kept):
         config_of(tmp_path, "data.cache_gb=1.1e-4"), processes=Processes(local_world_size=processes)
     )
     read = [training[index] for index in range(4)]
-    assert training.bytes_kept == sum(sample.bytes for sample in read[-kept:])
+    assert training.kept.bytes == sum(sample.bytes for sample in read[-kept:])
+
+
+def test_training_and_validation_keep_no_more_than_the_budget_together(tmp_path):
+    write_data_set(tmp_path)
+    training, validation = load_data(config_of(tmp_path, "data.cache_gb=1.1e-4"))
+    read = [training[index] for index in range(4)][2:] + [validation[0]]
+    assert training.kept.bytes == validation.kept.bytes == sum(sample.bytes for sample in read)
+
+
+def test_samples_reach_a_worker_that_is_spawned(tmp_path):
+    """As on Windows and macOS: what the worker gets is pickled."""
+    write_data_set(tmp_path)
+    training, _ = load_data(config_of(tmp_path))
+    loader = DataLoader(training, batch_size=None, num_workers=1, multiprocessing_context="spawn")
+    assert [sample.name for sample in loader] == names_of(training)
 
 
 def test_unusable_cases_are_named_before_anything_starts(tmp_path):
@@ -65,14 +81,21 @@ def test_doubtful_cases_are_told_and_used(tmp_path, capsys):
     assert "warning: the same voxels as ball_000" in capsys.readouterr().err
 
 
+def test_label_map_without_a_scan_is_told(tmp_path, capsys):
+    write_data_set(tmp_path)
+    (tmp_path / "data" / "imagesTr" / "ball_001.nii.gz").unlink()
+    load_data(config_of(tmp_path))
+    assert "warning: a label map without a scan: add the scan" in capsys.readouterr().err
+
+
 def test_unchanged_scans_are_not_read_again(tmp_path, monkeypatch):
     write_data_set(tmp_path)
     output, earlier, real = tmp_path / "out", [], loading.recheck
     output.mkdir()
 
-    def recheck(cases, model, known, told):
+    def recheck(cases, model, known, *others):
         earlier.append(known and len(known.cases))
-        return real(cases, model, known, told)
+        return real(cases, model, known, *others)
 
     monkeypatch.setattr(loading, "recheck", recheck)
     load_data(config_of(tmp_path), output)

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-import psutil
 import pytest
 import torch
 from training_helpers import config_of_balls, samples
 
 from rareunet.architecture import Architecture
 from rareunet.network import RAREUNet
+from rareunet_training import memory
 from rareunet_training.memory import (
     COPIES_OF_WEIGHTS,
     GB,
@@ -81,7 +81,7 @@ def test_run_that_cannot_fit_is_refused_with_what_to_lower():
         replace(fits, free=4.5 * GB).check()
     on_gpu = replace(fits, device="cuda", free=3.5 * GB)
     on_gpu.check()
-    with pytest.raises(ValueError, match="the scans need 1.0 GB of main memory"):
+    with pytest.raises(MemoryError, match="the scans need 1.0 GB of main memory"):
         replace(on_gpu, free_main=1 * GB).check()
 
 
@@ -109,10 +109,16 @@ def test_step_is_that_of_the_finest_scans_padded_to_what_the_poolings_need():
 
 
 def test_processes_of_a_machine_share_its_memory_and_its_cache(monkeypatch):
-    """Workers each hold the samples; a batch of 3 leaves 2 for one of two processes."""
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 8 * GB}))
+    """A batch of 3 leaves 2 for one of two processes."""
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 8 * GB)
     alone, shared = estimate(), estimate(processes=2)
     assert (alone.free, alone.free_main, shared.free) == (8 * GB, 8 * GB, 4 * GB)
     assert shared.scans == alone.scans / 2
-    assert estimate("fit.workers=3").scans == 3 * alone.scans
     assert estimate("fit.batch_size=3", processes=2).step == estimate("fit.batch_size=2").step
+
+
+@pytest.mark.parametrize(("start", "copies"), [("fork", 1), ("spawn", 4)])
+def test_workers_hold_copies_of_the_samples_where_they_are_not_forked(monkeypatch, start, copies):
+    alone = estimate()
+    monkeypatch.setattr(memory.multiprocessing, "get_start_method", lambda: start)
+    assert estimate("fit.workers=3").scans == copies * alone.scans

@@ -8,7 +8,7 @@ from training_helpers import config_of_balls
 
 from rareunet.architecture import Architecture
 from rareunet.network import RAREUNet
-from rareunet_training.model import case_hash, describe_bundle
+from rareunet_training.model import case_hash, check_model, describe_bundle
 from rareunet_training.samples import SampleFacts
 
 FACTS = [
@@ -41,12 +41,22 @@ def test_names_of_cases_stay_out_of_the_bundle():
     [
         ("model.labels=[]", "model.labels is empty"),
         ("model.labels=[{'value': 1}]", "each needs value, name and color"),
+        ("model.name='Hippo Campus'", "'Hippo Campus'.* can't be saved: name must match pattern"),
+        ("model.version='1'", "version '1' .* can't be saved: version must match"),
+        ("model.title=''", "title must be longer"),
+        ("model.license=''", "license must be longer"),
+        ("model.channels=['']", r"channels\[0\].name must be longer"),
+        (
+            "model.labels=[{'value': 1, 'name': 'A', 'color': [0, 0, 0], 'terminology': {'a': 1}}]",
+            "terminology must",
+        ),
+        ("model.network={'dropout': 'much'}", "model.network is {'dropout': 'much'}: numbers are needed"),
         ("model.network={'filter': 4}", "model.network has no filter: choose from .*filters"),
     ],
 )
 def test_mistakes_in_the_model_are_explained(override, message):
     with pytest.raises(ValueError, match=message):
-        describe_bundle(config_of_balls(override), FACTS)
+        check_model(config_of_balls(override))
 
 
 def test_cases_of_the_model_that_training_begins_with_count_as_seen(tmp_path):

@@ -63,5 +63,17 @@ def test_one_process_alone_asks_nobody():
     )
 
 
+@pytest.mark.parametrize(
+    ("restarts", "most", "answer"), [("0", "2", True), ("2", "2", False), (None, None, False)]
+)
+def test_torchrun_starts_again_while_it_has_restarts_left(monkeypatch, restarts, most, answer):
+    for name, value in (("RESTART_COUNT", restarts), ("MAX_RESTARTS", most)):
+        if value is None:
+            monkeypatch.delenv(f"TORCHELASTIC_{name}", raising=False)
+        else:
+            monkeypatch.setenv(f"TORCHELASTIC_{name}", value)
+    assert distributed.is_restarted_on_failure() is answer
+
+
 def test_items_are_shared_out_evenly():
     assert [processes.share("abcde") for processes in (FIRST, SECOND)] == [["a", "c", "e"], ["b", "d"]]

@@ -20,7 +20,14 @@ from rareunet_training.dataset import (
     random_crop,
     random_factors,
 )
-from rareunet_training.samples import FOREGROUND_VOXELS, Sample, SampleCache, SampleFacts, load_sample
+from rareunet_training.samples import (
+    FOREGROUND_VOXELS,
+    KeptSamples,
+    Sample,
+    SampleCache,
+    SampleFacts,
+    load_sample,
+)
 from rareunet_training.views import ViewSettings
 
 SETTINGS = ViewSettings((1.0, 1.0, 1.0), 4, 3, 2, IntensityRule())
@@ -39,21 +46,21 @@ def cache_of(sizes, budget):
         )
 
     facts = [SampleFacts(name, (size, 1, 1), (1.0,) * 3) for name, size in sizes.items()]
-    return SampleCache(facts, load, budget), read
+    return SampleCache(facts, load, KeptSamples(budget)), read
 
 
 def test_cache_stays_within_its_budget_and_drops_the_least_recently_used():
     cache, read = cache_of({"a": 10, "b": 10, "c": 10}, budget=100)  # two samples of 50 bytes
     for index in (0, 1, 0, 2, 0, 1):
         assert cache[index].name == "abc"[index]
-        assert cache.bytes_kept <= 100
+        assert cache.kept.bytes <= 100
     assert read == ["a", "b", "c", "b"]
 
 
 def test_cache_without_room_reads_each_time_and_keeps_nothing():
     cache, read = cache_of({"a": 10}, budget=49)
     assert cache[0].name == cache[0].name == "a"
-    assert (read, cache.bytes_kept) == (["a", "a"], 0)
+    assert (read, cache.kept.bytes) == (["a", "a"], 0)
 
 
 def test_facts_tell_the_memory_of_a_sample():
@@ -103,12 +110,19 @@ def test_few_voxels_of_a_large_structure_are_kept_from_all_over_it(tmp_path):
     assert (kept.max(axis=0) > 16).all()
 
 
-def test_part_of_a_cache_has_the_same_budget():
+def test_part_of_a_cache_shares_its_budget():
     cache, read = cache_of({"a": 10, "b": 10, "c": 10}, budget=100)
     part = cache[1:]
     assert [facts.name for facts in part.facts] == ["b", "c"]
-    assert [part[0].name, part[1].name, part[0].name] == ["b", "c", "b"]
-    assert read == ["b", "c"]
+    assert [part[0].name, part[1].name, part[0].name, cache[1].name] == ["b", "c", "b", "b"]
+    assert (read, cache.kept.bytes) == (["b", "c"], 100)
+
+
+def test_cache_is_filled_with_what_fits():
+    cache, read = cache_of({"a": 10, "b": 30, "c": 10}, budget=100)
+    for _ in range(2):
+        cache.fill()
+    assert read == ["a", "c"]
 
 
 def test_facts_of_samples_in_memory_know_their_channels():
@@ -142,11 +156,11 @@ def test_patch_covers_the_same_mm_at_every_spacing():
 def test_batches_hold_one_spacing_and_every_case_once():
     spacings = [(1.0, 1.0, 1.0)] * 5 + [(4.0, 1.0, 1.0)] * 4
     fit = replace(config_of_balls().fit, batch_size=2)
-    batches = make_batches(spacings, fit, epoch=0)
+    batches = make_batches(spacings, fit, SETTINGS, epoch=0)
     assert sorted(index for batch in batches for index in batch) == list(range(9))
     assert all(len({spacings[index] for index in batch}) == 1 for batch in batches)
-    assert batches == make_batches(spacings, fit, epoch=0)
-    assert batches != make_batches(spacings, fit, epoch=1)
+    assert batches == make_batches(spacings, fit, SETTINGS, epoch=0)
+    assert batches != make_batches(spacings, fit, SETTINGS, epoch=1)
 
 
 def test_processes_share_a_batch_and_draw_what_one_process_would():

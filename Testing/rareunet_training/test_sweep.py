@@ -16,6 +16,7 @@ from training_helpers import write_data_set
 
 from rareunet_training import sweep
 from rareunet_training.__main__ import main, parse
+from rareunet_training.memory import NotEnoughMemoryError
 from rareunet_training.search_space import Plan, parse_search
 from rareunet_training.sweep import open_study, queue_dead_trials, run_trials, trials_taken
 from rareunet_training.sweep_report import best_trial, repeat_command, write_report
@@ -138,7 +139,9 @@ def test_time_is_limited(plan):
     assert list(run_trials(plan, open_study(plan), train, 5, seconds=0)) == []
 
 
-@pytest.mark.parametrize("error", [NonFiniteLossError, torch.cuda.OutOfMemoryError, MemoryError])
+@pytest.mark.parametrize(
+    "error", [NonFiniteLossError, torch.cuda.OutOfMemoryError, MemoryError, NotEnoughMemoryError]
+)
 def test_a_diverged_trial_fails_alone(plan, error):
     def fail_once(config, output, resume, watch):
         if output.name == "trial_0001":
@@ -322,3 +325,16 @@ def test_command_is_stopped_by_a_file_and_goes_on(tmp_path, monkeypatch, capsys)
     assert "the same command goes on" in capsys.readouterr().err
     assert main(command) == 0
     assert {path.name for path in output.glob("trial_*")} == {"trial_0000", "trial_0001"}
+
+
+def test_report_is_written_of_a_sweep_that_ends_in_an_error(tmp_path, monkeypatch):
+    from rareunet_training.commands import fit
+
+    def fail(config, folder, resume, watch, should_stop):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(fit, "fit", fail)
+    output = tmp_path / "sweep"
+    assert main(["sweep", "--config", str(write_data_set(tmp_path, 1)), "--output", str(output)]) == 1
+    (row,) = csv.DictReader((output / "sweep.csv").read_text(encoding="utf-8").splitlines())
+    assert row["state"] == "failed"

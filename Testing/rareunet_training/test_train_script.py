@@ -116,6 +116,16 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(tmp_path
     assert f'"{TRAIN}" --install' in run.stderr
 
 
+def test_missing_package_that_reads_versions_is_named_too(tmp_path):
+    """packaging itself, in a bare Python with PyTorch."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("")
+    run = train([sys.executable, "-S"], "--config", "x", environment={"PYTHONPATH": str(tmp_path)}.items())
+    assert run.returncode == 1
+    assert re.search(r'^error: training needs packaging.* Install them by: .*" --install$', run.stderr, re.M)
+    assert "Traceback" not in run.stderr
+
+
 def test_missing_pytorch_is_named(tmp_path):
     run = train([sys.executable, "-S"], "--config", "x")
     assert run.returncode == 1
@@ -146,9 +156,4 @@ def test_requirements_cover_what_training_imports():
     lists = [text.split(start, 1)[1].split("]", 1)[0] for start in ("\ndependencies = [", "\ntrain = [")]
     names = {re.split(r"[<>=; ]", word)[0] for part in lists for word in re.findall(r'"([^"]+)"', part)}
     requirements = runpy.run_path(str(TRAIN), run_name="train")["requirements"]()
-    assert names - set(requirements) == {
-        "torch",
-        "numpy",
-        "scipy",
-        "SimpleITK",
-    }  # Slicer's, and PyTorch's extension
+    assert names - set(requirements) == {"torch", "numpy"}  # PyTorch's extension brings both

@@ -111,6 +111,31 @@ def test_nan_loss_stops_names_the_cases_and_keeps_the_last_checkpoint(tmp_path):
     assert trainer.checkpoint.read_bytes() == kept
 
 
+def test_nan_gradient_stops_before_it_reaches_the_weights(tmp_path):
+    """The loss of that step is a number, as with bfloat16 on the CPU now and then."""
+    trainer = make_trainer(tmp_path)
+    spoil = next(trainer.network.parameters())
+    spoil.register_hook(lambda gradient: gradient * math.nan if trainer.epoch == 1 else gradient)
+    run = iter(trainer.run())
+    next(run)
+    kept = trainer.checkpoint.read_bytes()
+    with pytest.raises(
+        NonFiniteLossError, match=r"gradient of the loss became nan in epoch 2 with ball_00\d"
+    ):
+        next(run)
+    assert trainer.checkpoint.read_bytes() == kept
+    assert all(torch.isfinite(tensor).all() for tensor in trainer.network.state_dict().values())
+
+
+def test_scaler_of_float16_leaves_a_step_out_by_itself(tmp_path):
+    trainer = make_trainer(tmp_path, "fit.precision=float16", "fit.epochs=1")
+    spoil = next(trainer.network.parameters())
+    spoil.register_hook(lambda gradient: gradient * math.inf if trainer.step == 0 else gradient)
+    (report,) = trainer.run()
+    assert math.isfinite(report.losses["total"])
+    assert all(torch.isfinite(tensor).all() for tensor in trainer.network.state_dict().values())
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -119,6 +144,7 @@ def test_nan_loss_stops_names_the_cases_and_keeps_the_last_checkpoint(tmp_path):
             "holds another network",
         ),
         ({"training": samples(4)}, "trained on other cases"),
+        ({"overrides": ("fit.seed=7",)}, "fit.seed 0 -> 7"),
     ],
 )
 def test_resume_refuses_what_does_not_belong_together(tmp_path, changed, message):
@@ -165,6 +191,21 @@ def test_early_stopping_keeps_the_best_weights(tmp_path, monkeypatch):
     reports = list(trainer.run())
     assert [round(report.mean_dice, 1) for report in reports] == [0.1, 0.9, 0.2, 0.2]
     assert_equal(weights(trainer), seen[1])
+
+
+def test_early_stopping_waits_for_a_validation(tmp_path, monkeypatch):
+    """Patience of 1 epoch, a validation in every third, the second of which is better: ends after the third."""
+    trainer = make_trainer(
+        tmp_path, "fit.epochs=12", "fit.validate_every=3", "fit.patience=1", validation=samples(1)
+    )
+    real, dice = trainer_module.evaluate, [0.1, 0.2, 0.2]
+
+    def scripted(predictor, cases, conditions, metrics):
+        (score, *_) = real(predictor, cases, conditions[:1], metrics)
+        return [score.__class__(**{**vars(score), "dice": (dice.pop(0),)})]
+
+    monkeypatch.setattr(trainer_module, "evaluate", scripted)
+    assert [report.epoch for report in trainer.run()][-1] == 9
 
 
 def test_final_scores_tell_the_crop_that_they_are_of(tmp_path):

@@ -1,12 +1,14 @@
 """One step and one epoch in detail: what the optimiser is told, what is averaged, drawn, validated and reported."""
 
 import math
+import multiprocessing
 
 import pytest
 import torch
 from training_helpers import make_trainer, samples
 
 from rareunet_training import trainer as trainer_module
+from rareunet_training.samples import KeptSamples, SampleCache
 from rareunet_training.scores import Score
 from rareunet_training.trainer import EpochReport, moving_average
 
@@ -171,6 +173,25 @@ def test_batches_are_prepared_by_so_many_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer_module, "DataLoader", loader)
     list(make_trainer(tmp_path, "fit.workers=3", "fit.epochs=1").run())
     assert asked == [3]
+
+
+@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="only forked workers share memory")
+def test_workers_read_no_scan_that_fits_into_memory_again(tmp_path):
+    balls, log = samples(3), tmp_path / "reads.txt"
+
+    def load(name):
+        with open(log, "a") as file:
+            file.write(f"{name}\n")
+        return next(ball for ball in balls if ball.name == name)
+
+    def losses(workers):
+        training = SampleCache(balls.facts, load, KeptSamples(1e9))
+        reports = make_trainer(tmp_path, f"fit.workers={workers}", training=training).run()
+        return [report.losses for report in reports]
+
+    with_workers = losses(1)
+    assert sorted(log.read_text().split()) == [ball.name for ball in balls]
+    assert with_workers == losses(0)
 
 
 def test_plateau_is_told_each_loss_and_resumed(tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rareunet.preprocessing import IntensityRule, normalise
+from rareunet.preprocessing import IntensityRule, network_shape, normalise
 from rareunet.resampling import resample
 from rareunet_training.degradation import corner_label, degrade, halve, majority_label
 from rareunet_training.views import (
@@ -64,9 +64,22 @@ def test_halved_view_has_the_depth_of_its_spacing(depth):
     image, label = patch((19, 16, 17))
     sizes = [n // 2**depth for n in label.shape]
     made, classes, route = halved_view(image, label, MM, depth, replace(SETTINGS, deepest=3))
-    np.testing.assert_allclose(made, normalise(halve(image, depth), RULE))
+    z, y, x = (size * 2**depth for size in sizes)
+    np.testing.assert_allclose(made, normalise(halve(image[:, :z, :y, :x], depth), RULE))
     np.testing.assert_array_equal(classes, majority_label(label, 3, sizes, [2**depth] * 3))
     assert route.axis_depths == (depth,) * 3
+
+
+@pytest.mark.parametrize("spacing", [(0.7, 0.7, 0.7), (1.5, 1.5, 1.5), (3.0, 0.75, 0.75)])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_halved_view_lies_on_the_grid_that_inference_would_give_it(spacing, depth):
+    """Else voxels of one size are learnt at the depth of another."""
+    image, label = patch((16, 24, 20))
+    made, classes, route = halved_view(image, label, spacing, depth, replace(SETTINGS, deepest=3))
+    assert route.spacing_mm == pytest.approx([s * 2**depth for s in spacing])
+    assert made.shape[1:] == classes.shape == network_shape([n // 2**depth for n in label.shape], route)
+    for n, new, s, target in zip(label.shape, classes.shape, spacing, route.network_spacing_mm, strict=True):
+        assert new == pytest.approx(n * s / target, abs=0.5)
 
 
 def test_published_protocol_has_the_labels_of_the_corners():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rareunet.architecture import PRESETS, Architecture
 from rareunet.routing import route_for
+from rareunet_training.cases import channel_order_problem
 from rareunet_training.check.facts import ERROR, WARNING, CaseFacts, CaseReading, Finding, Triple
 
 if TYPE_CHECKING:
@@ -62,9 +63,17 @@ def judge(reading: CaseReading, expected: Expectations, names: Mapping[int, str]
     return CaseFacts(**known, axis_depths=depths, volumes_ml=volumes, findings=tuple(findings))
 
 
-def findings_of_all(cases: Sequence[CaseFacts], expected: Expectations) -> list[Finding]:
-    """Every finding of the cases, and those that only all cases together show; errors first."""
+def findings_of_all(
+    cases: Sequence[CaseFacts], expected: Expectations, named_channels: Sequence[str] = ()
+) -> list[Finding]:
+    """Every finding of the cases, and those that only all cases together show; errors first.
+
+    Args:
+        named_channels: what the data set calls the channels, in order.
+    """
     found = [finding for case in cases for finding in case.findings]
+    if problem := channel_order_problem(named_channels, expected.channels):
+        found.append(Finding(ERROR, "", problem))
     found += [*_duplicates(cases), *_odd_channel_numbers(cases, expected), *_missing_labels(cases, expected)]
     return sorted(found, key=lambda finding: finding.severity != ERROR)
 

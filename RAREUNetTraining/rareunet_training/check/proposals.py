@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from rareunet.bundle import Label
-from rareunet.preprocessing import network_shape
-from rareunet.routing import route_for
 from rareunet_training.check.facts import CaseReading, Sizes, Triple
+from rareunet_training.check.findings import LARGEST_LABEL
 from rareunet_training.layouts import Description, read_description
 
 # Of the cases, so many percent are not finer than the reference and so many fit into the grid.
@@ -33,18 +32,19 @@ def propose_reference_spacing(cases: Sequence[CaseReading]) -> Triple | None:
     return rounded, rounded, rounded
 
 
-def propose_patch(
-    cases: Sequence[CaseReading], reference_spacing_mm: Sequence[float], deepest: int
-) -> Sizes | None:
-    """The paper's rule on the network grid: 90th percentile of each axis (Z, Y, X), to the nearest power of two."""
+def propose_patch(cases: Sequence[CaseReading], reference_spacing_mm: Sequence[float]) -> Sizes | None:
+    """The paper's rule: 90th percentile of each axis (Z, Y, X), to the nearest power of two.
+
+    In voxels of the reference spacing, as fit.patch counts, whatever the scans' own.
+    """
     sizes = [
-        network_shape(case.shape, route_for(case.spacing_mm, reference_spacing_mm, deepest))
+        [n * s / r for n, s, r in zip(case.shape, case.spacing_mm, reference_spacing_mm, strict=True)]
         for case in cases
         if case.shape is not None and case.spacing_mm is not None
     ]
     if not sizes:
         return None
-    z, y, x = (nearest_power_of_two(size) for size in np.percentile(sizes, SIZE_PERCENTILE, axis=0))
+    z, y, x = (nearest_power_of_two(max(1.0, size)) for size in np.percentile(sizes, SIZE_PERCENTILE, axis=0))
     return z, y, x
 
 
@@ -54,19 +54,28 @@ def nearest_power_of_two(size: float) -> int:
     return int(below if size - below <= 2 * below - size else 2 * below)
 
 
-def propose_channels(cases: Sequence[CaseReading]) -> tuple[str, ...]:
-    """Names from dataset.json where it names as many as the cases have, else image, or image 1, image 2, ..."""
+def named_channels(cases: Sequence[CaseReading], columns: Sequence[str]) -> tuple[str, ...]:
+    """What the columns of a CSV file, else dataset.json, call the channels; nothing unless it is a name for each."""
     number = max((case.channels for case in cases), default=0)
-    named = _description(cases).channels
-    if len(named) == number:
+    for names in (columns, _description(cases).channels):
+        if len(names) == len(set(names)) == number:
+            return tuple(names)
+    return ()
+
+
+def propose_channels(cases: Sequence[CaseReading], columns: Sequence[str] = ()) -> tuple[str, ...]:
+    """The data set's own names, else image, or image 1, image 2, ..."""
+    if named := named_channels(cases, columns):
         return named
+    number = max((case.channels for case in cases), default=0)
     return ("image",) if number == 1 else tuple(f"image {i + 1}" for i in range(number))
 
 
 def propose_labels(cases: Sequence[CaseReading]) -> tuple[Label, ...]:
     """The label values that occur, named by dataset.json where it can, each with a colour of its own."""
     names = _description(cases).labels
-    values = sorted({volume.value for case in cases for volume in case.label_volumes if volume.value > 0})
+    found = {volume.value for case in cases for volume in case.label_volumes}
+    values = sorted(value for value in found if 0 < value <= LARGEST_LABEL)
     return tuple(Label(v, names.get(v, f"Label {v}"), _color(i)) for i, v in enumerate(values))
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FORMATS = (".json", ".html")
+LABEL_ALONE = "a label map without a scan: add the scan, or name the two alike."
 
 Progress = Callable[[int, int], None]
 
@@ -87,7 +88,10 @@ class CheckReport:
 
 
 def check_cases(
-    cases: Sequence[Case], model: ModelConfig, progress: Progress = lambda done, total: None
+    cases: Sequence[Case],
+    model: ModelConfig,
+    progress: Progress = lambda done, total: None,
+    labels_alone: Sequence[str] = (),
 ) -> CheckReport:
     """Reads every case, one at a time, and judges it by the model.
 
@@ -95,8 +99,9 @@ def check_cases(
         cases: at least one.
         model: what to judge by; empty channels or labels accept what the data have, and are proposed.
         progress: called with the number of cases done and of all.
+        labels_alone: names of label maps that no case has, see layouts.labels_without_scan.
     """
-    return recheck(cases, model, None, progress)
+    return recheck(cases, model, None, progress, labels_alone)
 
 
 def recheck(
@@ -104,6 +109,7 @@ def recheck(
     model: ModelConfig,
     previous: CheckReport | None,
     progress: Progress = lambda done, total: None,
+    labels_alone: Sequence[str] = (),
 ) -> CheckReport:
     """Like check_cases, but reads only the cases with a file that changed in size or time since `previous`."""
     known = {case.name: case for case in previous.cases} if previous else {}
@@ -111,7 +117,7 @@ def recheck(
     for number, case in enumerate(cases, start=1):
         readings.append(_unchanged(case, known.get(case.name)) or read_case(case))
         progress(number, len(cases))
-    return _report(readings, Expectations.of(model))
+    return _report(readings, Expectations.of(model), cases[0].channels, labels_alone)
 
 
 def _unchanged(case: Case, reading: CaseReading | None) -> CaseReading | None:
@@ -121,19 +127,27 @@ def _unchanged(case: Case, reading: CaseReading | None) -> CaseReading | None:
     return reading if reading.files == stamps(case) else None
 
 
-def _report(readings: Sequence[CaseReading], expected: Expectations) -> CheckReport:
+def _report(
+    readings: Sequence[CaseReading],
+    expected: Expectations,
+    columns: Sequence[str],
+    labels_alone: Sequence[str],
+) -> CheckReport:
     labels = () if expected.labels else proposals.propose_labels(readings)
     names = expected.labels or {label.value: label.name for label in labels}
     cases = tuple(judge(reading, expected, names) for reading in readings)
     reference = proposals.propose_reference_spacing(cases)
     return CheckReport(
         cases=cases,
-        findings=tuple(findings_of_all(cases, expected)),
+        findings=(
+            *findings_of_all(cases, expected, proposals.named_channels(readings, columns)),
+            *(Finding(WARNING, name, LABEL_ALONE) for name in labels_alone),
+        ),
         reference_spacing_mm=expected.reference_spacing_mm,
         deepest=expected.deepest,
         proposed_reference_spacing_mm=reference,
-        proposed_patch=proposals.propose_patch(cases, reference, expected.deepest) if reference else None,
-        proposed_channels=() if expected.channels else proposals.propose_channels(cases),
+        proposed_patch=proposals.propose_patch(cases, reference) if reference else None,
+        proposed_channels=() if expected.channels else proposals.propose_channels(cases, columns),
         proposed_labels=labels,
     )
 

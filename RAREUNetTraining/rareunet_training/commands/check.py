@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rareunet_training.check.report import check_report_path
     from rareunet_training.check.table import to_text
     from rareunet_training.configuration import read_config
+    from rareunet_training.layouts import labels_without_scan
 
     try:
         for path in arguments.report:
@@ -61,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    report = _check(cases, _expected_model(config, arguments))
+    alone = labels_without_scan(Path(arguments.source), labels)
+    report = _check(cases, _expected_model(config, arguments), alone)
     print(to_text(report))
     for path in arguments.report:
         write_report(report, path)
@@ -79,11 +81,11 @@ def _expected_model(config: TrainingConfig, arguments: argparse.Namespace) -> Mo
     return config.model if named else replace(config.model, channels=[])
 
 
-def _check(cases: Sequence[Case], model: ModelConfig) -> CheckReport:
+def _check(cases: Sequence[Case], model: ModelConfig, labels_alone: Sequence[str]) -> CheckReport:
     from tqdm import tqdm
 
     from rareunet_training.check import check_cases
 
     # disable=None: no bar where stderr is a file.
     with tqdm(total=len(cases), desc="check", unit="case", file=sys.stderr, disable=None) as bar:
-        return check_cases(cases, model, lambda done, total: bar.update() and None)
+        return check_cases(cases, model, lambda done, total: bar.update() and None, labels_alone)

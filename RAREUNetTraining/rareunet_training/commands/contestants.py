@@ -9,7 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rareunet_training.commands.scored_data import find_labelled, paper_crop, with_progress
+from rareunet_training.commands.scored_data import (
+    find_labelled,
+    paper_crop,
+    warn_of_unknown_folders,
+    with_progress,
+)
 
 if TYPE_CHECKING:
     from rareunet_training.cases import Case
@@ -131,13 +136,15 @@ def is_model(name: str) -> bool:
 
 def _contestant(name: str, names: Sequence[str], plan: Plan, config: TrainingConfig) -> Contestant:
     from rareunet.predictor import Predictor
-    from rareunet_training.labelled_cases import check_unseen
+    from rareunet_training.labelled_cases import check_channels, check_unseen
     from rareunet_training.scoring import folder_contestant, model_contestant
 
     if _is_folder_of_predictions(name):
+        warn_of_unknown_folders(Path(name))
         return folder_contestant(Path(name), plan, _labels(names, config))
     model, way = _model_and_way(name)
     predictor = Predictor(model, config.fit.device)
+    check_channels(predictor.bundle, plan.labelled)
     if warning := check_unseen(predictor.bundle, plan.labelled):
         print(f"warning: {warning}", file=sys.stderr)
     return model_contestant(predictor, plan, way)

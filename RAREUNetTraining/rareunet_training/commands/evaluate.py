@@ -19,6 +19,7 @@ from rareunet_training.commands.scored_data import (
     find_labelled,
     paper_crop,
     split_words,
+    warn_of_unknown_folders,
     with_progress,
 )
 
@@ -65,6 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
             "--write-card describes what the model itself does on aligned labels: leave out --baseline, --predictions"
             " and --protocol published."
         )
+    if arguments.predictions is not None and (arguments.baseline or arguments.save_predictions):
+        raise ValueError(
+            "--predictions scores label maps that are there already: leave out --baseline and --save-predictions, or"
+            " leave out --predictions to ask a model."
+        )
     config = read_config(arguments.config, overrides)
     labelled = find_labelled(arguments, config)
     model = models[0] if models else ""
@@ -82,12 +88,13 @@ def _score_model(
     model: str, arguments: argparse.Namespace, config: TrainingConfig, labelled: LabelledCases
 ) -> ScoreSet:
     from rareunet.predictor import Predictor
-    from rareunet_training.labelled_cases import check_unseen
+    from rareunet_training.labelled_cases import check_channels, check_unseen
     from rareunet_training.scores import resolution_card
     from rareunet_training.scoring import Plan, model_contestant, score_contestants, usual_protocol
 
     predictor = Predictor(model, config.fit.device)
     bundle = predictor.bundle
+    check_channels(bundle, labelled)
     if warning := check_unseen(bundle, labelled):
         print(f"warning: {warning}", file=sys.stderr)
     plan = Plan(labelled, arguments.protocol or usual_protocol(bundle), paper_crop(arguments, config))
@@ -114,6 +121,7 @@ def _score_predictions(
     if not labels:
         raise ValueError("the label set is not known: name a model of these structures, or give --config.")
     plan = Plan(labelled, arguments.protocol or "all", paper_crop(arguments, config))
+    warn_of_unknown_folders(arguments.predictions)
     with with_progress(plan, arguments.predictions.name) as watched:
         (scores,) = score_contestants([folder_contestant(arguments.predictions, watched, labels)], watched)
     return scores

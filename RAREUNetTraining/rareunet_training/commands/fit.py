@@ -4,7 +4,8 @@ The output folder gets last.ckpt (to go on from, with --resume), history.csv, cu
 check.html, config.json, the scores, and the bundle, a folder of the model's name. To stop a run: Ctrl-C, SIGTERM,
 or a file named "stop" in the output folder; each saves a checkpoint first.
 
-exit codes: 0 done; 1 failed; 2 wrong usage; 130 stopped and saved.
+exit codes: 0 done; 1 failed, or a setting or the data can't be used; 2 wrong arguments; 130 stopped and saved, but 0
+where torchrun would start a run that ends with another code again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rareunet_training.configuration import TrainingConfig, read_config
 
 if TYPE_CHECKING:
     from rareunet_training.distributed import Processes
-    from rareunet_training.progress import ProgressWriter
+    from rareunet_training.progress import Progress, ProgressWriter
     from rareunet_training.trainer import EpochReport, Trainer
 
 STOPPED = 130
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from rareunet_training.distributed import is_restarted_on_failure
     from rareunet_training.stopping import StopRequest
     from rareunet_training.trainer import TrainingStopped
 
@@ -54,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
             fit(config, arguments.output, arguments.resume, should_stop=request.is_made)
         except TrainingStopped:
             print(f"stopped and saved; go on with --resume --output {arguments.output}", file=sys.stderr)
-            return STOPPED
+            return 0 if is_restarted_on_failure() else STOPPED
     return 0
 
 
@@ -75,23 +77,40 @@ def fit(
         should_stop: asked between steps.
 
     Raises:
-        ValueError: the configuration or the scans can't be used; nothing was trained.
+        ValueError: the configuration, the scans or the folder can't be used; nothing was trained.
         TrainingStopped: should_stop was answered with yes; everything is saved.
         NonFiniteLossError, OSError: see Trainer.run.
     """
     from rareunet_training.distributed import Processes
+    from rareunet_training.model import check_model
+    from rareunet_training.output_folder import claimed
+
+    check_model(config)
+    processes = Processes.start(config.fit.device)
+    # A run that torchrun starts again after a failure goes on from where it was.
+    resume = resume or processes.restarts > 0
+    try:
+        with claimed(output, resume, processes):
+            return _fit(config, output, resume, watch, should_stop, processes)
+    finally:
+        processes.stop()
+
+
+def _fit(
+    config: TrainingConfig,
+    output: Path,
+    resume: bool,
+    watch: Watch,
+    should_stop: Callable[[], bool],
+    processes: Processes,
+) -> Path:
+    """Trains and tells progress.json how that ends."""
     from rareunet_training.progress import ProgressWriter
     from rareunet_training.trainer import TrainingStopped
 
-    processes = Processes.start(config.fit.device)
-    if processes.is_first:
-        output.mkdir(parents=True, exist_ok=True)
     progress = ProgressWriter(output, config.fit.epochs, enabled=processes.is_first)
     try:
-        # A run that torchrun starts again after a failure goes on from where it was.
-        folder = _fit(
-            config, output, resume or processes.restarts > 0, watch, should_stop, processes, progress
-        )
+        folder = _prepare_and_train(config, output, resume, watch, should_stop, processes, progress)
         progress.tell("finished", bundle=str(folder))
         return folder
     except TrainingStopped:
@@ -100,11 +119,9 @@ def fit(
     except Exception as error:
         progress.tell("failed", str(error))
         raise
-    finally:
-        processes.stop()
 
 
-def _fit(
+def _prepare_and_train(
     config: TrainingConfig,
     output: Path,
     resume: bool,
@@ -119,7 +136,6 @@ def _fit(
     from rareunet_training.model import describe_bundle
     from rareunet_training.trainer import Trainer
 
-    _refuse_to_overwrite(output, resume)
     progress.tell("checking")
     training, validation = load_data(config, output, processes)
     bundle = describe_bundle(config, training.facts)
@@ -130,8 +146,9 @@ def _fit(
     trainer = Trainer(
         config, bundle, training, validation, output, processes, progress.step, should_stop
     )  # fmt: skip
+    changed: list[str] = []
     if resume and processes.from_first(trainer.checkpoint.exists()):
-        trainer.resume()
+        changed = trainer.resume()
     elif config.model.start_from:
         trainer.start_from(Bundle.load(config.model.start_from))
     if processes.is_first:
@@ -142,17 +159,12 @@ def _fit(
         )
         if trainer.epoch or trainer.step:
             print(f"going on in epoch {trainer.epoch + 1} after step {trainer.step}", flush=True)
+        if changed:
+            print(f"changed settings: {', '.join(changed)}", flush=True)
     memory.check()
     _train(trainer, output, watch, progress)
     progress.tell("evaluating")
     return finish(trainer, output)
-
-
-def _refuse_to_overwrite(output: Path, resume: bool) -> None:
-    if not resume and (output / "last.ckpt").exists():
-        raise ValueError(
-            f"{output} holds a run that was begun: go on with it by --resume, or choose a new --output folder."
-        )
 
 
 def _train(trainer: Trainer, output: Path, watch: Watch, progress: ProgressWriter) -> None:
@@ -177,7 +189,7 @@ def _train(trainer: Trainer, output: Path, watch: Watch, progress: ProgressWrite
                 fit = trainer.config.fit
                 conditions = quick_conditions(fit.protocol, crop_of_patch(fit.patch))
                 draw_cases(trainer.predictor(), shown, conditions, output / "validation.png")
-            print(_line(report, trainer.config.fit.epochs), flush=True)
+            print(_line(report, progress.now), flush=True)
             watch(report)
     finally:
         history.close()
@@ -215,6 +227,11 @@ def finish(trainer: Trainer, output: Path) -> Path:
     return folder
 
 
-def _line(report: EpochReport, epochs: int) -> str:
+def _line(report: EpochReport, now: Progress) -> str:
+    """What an epoch brought; with the time left, because a log shows no bar."""
+    from rareunet_training.progress import duration
+
     dice = "".join(f"  {name}: {value:.3f}" for name, value in report.dice().items())
-    return f"epoch {report.epoch}/{epochs}  {report.seconds:.0f} s  loss {report.losses['total']:.4f}{dice}"
+    left = f"  {duration(now.seconds_left)} left" if now.seconds_left >= 0 else ""
+    spent, loss = f"{report.seconds:.0f} s", f"loss {report.losses['total']:.4f}"
+    return f"epoch {report.epoch}/{now.epochs}  {spent}  {loss}{dice}{left}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -78,6 +79,18 @@ def find_labelled(arguments: argparse.Namespace, config: TrainingConfig) -> Labe
             " --data, a folder of other labelled scans."
         )
     return held_out_cases(config)
+
+
+def warn_of_unknown_folders(folder: Path) -> None:
+    """Names the subfolders of predictions that nothing will be scored in."""
+    from rareunet_training.predictions import unknown_folders
+
+    if unknown := unknown_folders(folder):
+        print(
+            f"warning: {folder} has the folders {', '.join(unknown)}, which are named like no condition and are not"
+            " scored: name them as evaluate --save-predictions does, such as native or thick_4_mm_along_s.",
+            file=sys.stderr,
+        )
 
 
 @contextmanager

@@ -72,6 +72,8 @@ def sweep(plan: Plan, storage: str, trials: int, seconds: float) -> int:
     except TrainingStopped:  # outside of `with`, so that the file "stop" stays for the other workers
         print("stopped and saved; the same command goes on", file=sys.stderr)
         return STOPPED
+    finally:
+        write_report(plan, study)
     best = best_trial(study)
     if best is None:
         print("no trial has finished")

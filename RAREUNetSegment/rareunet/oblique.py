@@ -1,0 +1,112 @@
+"""Scans turned or sheared against the patient's axes: brought to a straight grid for the network, and its answer back.
+
+The network has learnt scans along the axes R, A and S, up to 15 degrees off, and bears twice as much; beyond that a
+straight grid is better, though interpolation blurs it (docs/study/oblique.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rareunet.channel_grids import on_grid
+from rareunet.geometry import Box, canonical_axes
+from rareunet.volume import Volume
+
+LARGEST_TILT = 30.0  # degrees
+PLANES = 16  # brought back at a time
+
+
+@dataclass(frozen=True)
+class Turned:
+    """How a scan lies to the straight grid that the network got.
+
+    Attributes:
+        tilt_degrees: see tilt_degrees().
+        straight_to_ras: (4, 4) world matrix of the straight grid.
+        ijk_to_ras: (4, 4) world matrix of the scan.
+    """
+
+    tilt_degrees: float
+    straight_to_ras: np.ndarray
+    ijk_to_ras: np.ndarray
+
+    def describe(self) -> str:
+        return turned_sentence(self.tilt_degrees, float(np.linalg.norm(self.straight_to_ras[:3, 0])))
+
+
+def turned_sentence(degrees: float, spacing_mm: float) -> str:
+    """What a user is told of a turned scan."""
+    return (
+        f"The scan is turned by {degrees:.0f} degrees against the patient's axes: the network gets it resampled to"
+        f" {spacing_mm:.3g} mm along them."
+    )
+
+
+def tilt_degrees(ijk_to_ras: np.ndarray) -> float:
+    """Largest angle between an axis of the scan and the patient's axis that it stands for."""
+    axes = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    sources = canonical_axes(ijk_to_ras)  # of S, A, R
+    cosines = [abs(axes[2 - canonical, 2 - source]) for canonical, source in enumerate(sources)]
+    return float(np.degrees(np.arccos(min(1.0, *cosines))))
+
+
+def straight_spacing(spacing_mm: Sequence[float], reference_spacing_mm: Sequence[float]) -> float:
+    """Of the straight grid, mm: the scan's finest, or the model's where that is coarser. A turned thick slice is thick
+    along no single axis."""
+    return max(min(spacing_mm), min(reference_spacing_mm))
+
+
+def straighten(volume: Volume, box: Box, reference_spacing_mm: Sequence[float]) -> Volume:
+    """A part of a scan on a grid along R, A and S that holds all of it; NaN where the scan has nothing.
+
+    Args:
+        box: the part (z, y, x).
+        reference_spacing_mm: of the model.
+    """
+    matrix, shape = part_to_ras(volume.ijk_to_ras, box), [part.stop - part.start for part in box]
+    ends = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in reversed(shape)])).reshape(3, -1)
+    corners = matrix[:3, :3] @ ends + matrix[:3, 3:]
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    step = straight_spacing(volume.spacing_mm, reference_spacing_mm)
+    size = np.maximum(2, np.ceil((high - low) / step - 1e-6)).astype(int)
+    straight = np.diag([step, step, step, 1.0])
+    straight[:3, 3] = (low + high) / 2 - step * (size - 1) / 2
+    channels = []
+    for channel in volume.voxels:
+        image, inside = on_grid(channel[box], matrix, size[::-1].tolist(), straight)
+        image[~inside] = np.nan
+        channels.append(image)
+    return Volume(np.stack(channels), straight, volume.name)
+
+
+def bring_back(
+    scores: np.ndarray, turned: Turned, box: Box, decide: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Scores of a straight grid -> what is decided of them at the scan's own voxels, a few planes at a time.
+
+    Args:
+        scores: (K, Z, Y, X).
+        turned: how their grid and the scan's lie.
+        box: the part of it (z, y, x) that was straightened.
+        decide: scores (K, z, y, x) -> (N, z, y, x).
+
+    Returns:
+        (N, Z, Y, X) of the box.
+    """
+    parts = []
+    for start in range(box[0].start, box[0].stop, PLANES):
+        planes = (slice(start, min(start + PLANES, box[0].stop)), box[1], box[2])
+        shape, matrix = [part.stop - part.start for part in planes], part_to_ras(turned.ijk_to_ras, planes)
+        found = [on_grid(score, turned.straight_to_ras, shape, matrix)[0] for score in scores]
+        parts.append(decide(np.stack(found)))
+    return np.concatenate(parts, axis=1)
+
+
+def part_to_ras(ijk_to_ras: np.ndarray, box: Box) -> np.ndarray:
+    """World matrix of a part (z, y, x) of a grid."""
+    shift = np.eye(4)
+    shift[:3, 3] = [part.start for part in reversed(box)]
+    return ijk_to_ras @ shift

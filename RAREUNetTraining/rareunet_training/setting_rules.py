@@ -1,0 +1,99 @@
+"""What settings may be: choices, ranges and the label table. No torch, as in configuration.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rareunet.architecture import PRESETS
+
+if TYPE_CHECKING:
+    from rareunet_training.configuration import TrainingConfig
+
+CHOICES = {
+    "fit.method": ("rare", "unet", "unet-aug-up", "unet-aug-pad"),
+    "fit.protocol": ("aligned", "published"),
+    "fit.schedule": ("cosine", "plateau"),
+    "fit.precision": ("float32", "bfloat16", "float16"),
+    "model.preset": tuple(PRESETS),
+}
+
+# Each range in words, as a test that NaN fails too, and the settings that must lie in it.
+RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
+    "at least 1": (
+        lambda value: value >= 1,
+        ("fit.epochs", "fit.batch_size", "fit.validate_every", "augmentation.gamma"),
+    ),
+    "at least 2": (lambda value: value >= 2, ("data.fold_count",)),
+    "above 0": (lambda value: value > 0, ("data.cache_gb", "fit.learning_rate", "fit.gradient_clip")),
+    "at least 0": (
+        lambda value: value >= 0,
+        (
+            "data.validation_cases", "fit.seed", "fit.weight_decay", "fit.warm_up_epochs", "fit.plateau_patience",
+            "fit.workers", "fit.patience", "fit.checkpoint_minutes", "loss.consistency",
+            "augmentation.rotation_degrees", "augmentation.elastic_magnitude", "augmentation.noise",
+            "augmentation.blur", "augmentation.bias",
+        ),
+    ),
+    "0 to 1": (
+        lambda value: 0 <= value <= 1,
+        ("loss.alpha", "fit.foreground_crops", "augmentation.elastic_probability"),
+    ),
+    "at least 0 and below 1": (lambda value: 0 <= value < 1, ("fit.ema_decay", "augmentation.scaling")),
+}  # fmt: skip
+
+
+def check_settings(config: TrainingConfig) -> None:
+    """Raises ValueError at the first setting that is not one of its choices or lies out of its range."""
+    for setting, choices in CHOICES.items():
+        if (value := _value(config, setting)) not in choices:
+            raise ValueError(f"{setting} is {value!r}: choose {', '.join(choices)}.")
+    for words, (holds, settings) in RANGES.items():
+        for setting in settings:
+            if not holds(value := _value(config, setting)):
+                raise ValueError(f"{setting} is {value}: {words} is needed.")
+    for setting in ("fit.patch", "fit.wide_patch", "model.reference_spacing_mm"):
+        triple = _value(config, setting)
+        if setting == "fit.wide_patch" and not triple:
+            continue
+        if len(triple) != 3 or not all(value > 0 for value in triple):
+            raise ValueError(f"{setting} is {triple}: three positive numbers (Z, Y, X) are needed.")
+    _check_labels(config.model.labels)
+
+
+def _check_labels(labels: list[dict[str, Any]]) -> None:
+    for label in labels:
+        if not _is_label(label):
+            raise ValueError(
+                f"model.labels has {label}: each needs value, name and color, and may have terminology, for example"
+                ' {value = 1, name = "Liver", color = [200, 80, 60]}.'
+                " A value is 1 to 65535, a part of a color 0 to 255."
+            )
+    for key in ("value", "name"):
+        found = [label[key] for label in labels]
+        if twice := next((one for one in found if found.count(one) > 1), None):
+            raise ValueError(
+                f"model.labels has the {key} {twice!r} twice: give each structure one of its own."
+            )
+
+
+def _is_label(label: dict[str, Any]) -> bool:
+    value, name, color = (label.get(key) for key in ("value", "name", "color"))
+    return (
+        set(label) <= {"value", "name", "color", "terminology"}
+        and _is_whole(value, 1, 65535)
+        and isinstance(name, str)
+        and name != ""
+        and isinstance(color, list | tuple)
+        and len(color) == 3
+        and all(_is_whole(part, 0, 255) for part in color)
+    )
+
+
+def _is_whole(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _value(config: TrainingConfig, setting: str) -> Any:
+    section, _, name = setting.partition(".")
+    return getattr(getattr(config, section), name)

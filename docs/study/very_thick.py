@@ -1,0 +1,45 @@
+"""Slices of 6.5 mm and more beside finer axes: should they enter at depth 3, or at depth 2, resampled to 4 mm?
+
+    python docs/study/very_thick.py MODEL --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
+
+Prints the Dice of both, on the scan's grid. The second is the rule, see rareunet.routing.DEEPEST_ALONE.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from unittest.mock import patch
+
+from pairs import model_and_samples, print_pairs
+
+from rareunet import routing
+from rareunet.predictor import Predictor
+from rareunet_training.conditions import coarser
+from rareunet_training.evaluation import evaluate
+
+SPACINGS_SAR = [(6.5, 1, 1), (7, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 8), (9, 1, 1), (8, 2, 2), (8, 4, 4)]
+CONDITIONS = [coarser(" x ".join(f"{mm:g}" for mm in spacing), spacing) for spacing in SPACINGS_SAR]
+
+
+def at_depth_3(
+    spacing_mm: Sequence[float], reference_mm: Sequence[float], deepest: int, entry_depth: int | None
+) -> routing.Route:
+    """The route without the rule."""
+    with patch.object(routing, "DEEPEST_ALONE", deepest):
+        return routing.route_for(spacing_mm, reference_mm, deepest, entry_depth)
+
+
+def main() -> None:
+    predictor, samples = model_and_samples(__doc__)
+    deep = Predictor(predictor.bundle, "cpu", predictor.network, at_depth_3)
+    dice: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for sample in samples:
+        scores = [evaluate(p, [sample], CONDITIONS, "dice") for p in (deep, predictor)]
+        for first, second in zip(*scores, strict=True):
+            dice[f"S x A x R {first.condition} mm"].append((first.mean_dice, second.mean_dice))
+    print_pairs(("depth 3", "depth 2"), dice)
+
+
+if __name__ == "__main__":
+    main()
