@@ -55,8 +55,8 @@ class Threshold:
         return Walk(torch.cat([0.5 - image, image - 0.5], dim=1), {})
 
 
-def threshold_predictor():
-    return Predictor(make_bundle(), "cpu", network=Threshold())
+def threshold_predictor(**options):
+    return Predictor(make_bundle(), "cpu", network=Threshold(), **options)
 
 
 def blob(shape=(48, 56, 44), centre=(23.3, 28.1, 21.6), sigma=10.0):

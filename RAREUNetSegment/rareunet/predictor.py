@@ -49,6 +49,7 @@ class Predictor:
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         network: use this network instead of the bundle's weights (while training).
         router: chooses each scan's route; another one than route_for serves studies.
+        keep_padding: show the network the padding around a scan, too; serves a baseline.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class Predictor:
         device: str = "auto",
         network: RAREUNet | None = None,
         router: Router = route_for,
+        *,
+        keep_padding: bool = False,
     ) -> None:
         self.bundle = model if isinstance(model, Bundle) else Bundle.load(model)
         self.device, self._passed_over = best_device() if device == "auto" else (choose_device(device), "")
         self.network = self.bundle.load_network(self.device) if network is None else network
-        self.router = router
+        self.router, self._keep_padding = router, keep_padding
         self._sha256 = self.bundle.sha256 if self.bundle.folder else "not saved"
 
     def predict(
@@ -98,7 +101,9 @@ class Predictor:
         progress("prepare", 0.0)
         with clock.step("prepare"):
             model_facts = (bundle.reference_spacing_mm, bundle.stages, bundle.deepest, bundle.intensity)
-            image, grid = to_network_grid(volume, *model_facts, region, entry_depth, self.router)
+            image, grid = to_network_grid(
+                volume, *model_facts, region, entry_depth, self.router, self._keep_padding
+            )
         progress("network", 0.1)
         with clock.step("network"):
             _, z, y, x = image.shape

@@ -75,6 +75,7 @@ def to_network_grid(
     region: RegionOfInterest | None = None,
     entry_depth: int | None = None,
     router: Router = route_for,
+    keep_padding: bool = False,
 ) -> tuple[np.ndarray, NetworkGrid]:
     """Brings a scan to the network.
 
@@ -87,6 +88,7 @@ def to_network_grid(
         region: part of the scan to use; None for all of it.
         entry_depth: fixed depth for all axes, or None to choose by spacing.
         router: chooses the route.
+        keep_padding: keep planes of padding that the scan brought along.
 
     Returns:
         float32 (C, Z, Y, X) on the network grid, and the grid.
@@ -98,13 +100,14 @@ def to_network_grid(
         used = scanned_box(volume, box)
         straight = straighten(volume, used, reference_spacing_mm)
         image, grid = to_network_grid(
-            straight, reference_spacing_mm, stages, deepest, rule, None, entry_depth, router
+            straight, reference_spacing_mm, stages, deepest, rule, None, entry_depth, router, keep_padding
         )
         turned = Turned(tilt, part_to_ras(straight.ijk_to_ras, grid.box), volume.ijk_to_ras)
         return image, replace(grid, input_shape=volume.shape, box=used, turned=turned)
     reorientation = Reorientation.to_ras(volume.ijk_to_ras)
     route = router(reorientation.reorder(volume.spacing_mm), reference_spacing_mm, deepest, entry_depth)
-    box = _without_padding(volume, box, reorientation, route, stages)
+    if not keep_padding:
+        box = _without_padding(volume, box, reorientation, route, stages)
     part = reorientation.apply(volume.voxels[(slice(None), *box)])
     shape = network_shape(part.shape[1:], route)
     # A channel at a time: at the scan's own spacing all of them together can be far larger than the network grid.

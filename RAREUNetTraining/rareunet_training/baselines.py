@@ -67,7 +67,7 @@ class PaddedPredictor:
     """The scan's voxels taken for voxels of the reference spacing, in the middle of a larger grid of zeros.
 
     Args:
-        predictor: the model.
+        predictor: the model, one that keeps padding.
         shape: (Z, Y, X) of the grid, axes S, A, R; a larger scan is not cut.
     """
 
@@ -204,7 +204,7 @@ def baseline(name: str, predictor: Predictor, shape: Sequence[int] = PAPER_SHAPE
     bundle, device, network = predictor.bundle, str(predictor.device), predictor.network
     makers: dict[str, Callable[[], Segmenter]] = {
         "up": lambda: UpsampledPredictor(predictor),
-        "pad": lambda: PaddedPredictor(predictor, shape),
+        "pad": lambda: PaddedPredictor(Predictor(bundle, device, network, keep_padding=True), shape),
         "full-kernels": lambda: Predictor(bundle, device, with_full_kernels(network)),
         "nearest-depth": lambda: Predictor(bundle, device, network, nearest_depth),
         "one-finer": lambda: Predictor(bundle, device, network, one_finer),

@@ -56,7 +56,7 @@ def test_scan_of_the_reference_spacing_needs_no_upsampling():
 
 
 def test_padded_scan_is_taken_for_one_of_the_reference_spacing():
-    predictor, scan = threshold_predictor(), flipped_scan()
+    predictor, scan = threshold_predictor(keep_padding=True), flipped_scan()
     scan.voxels[scan.voxels <= 0.5] *= 0.2  # so that normalising twice moves no voxel across a half
     prediction = PaddedPredictor(predictor, (32, 64, 32)).predict(scan, force=True)
     assert predictor.network.seen == [((32, 64, 32), (0, 0, 0))]
@@ -65,7 +65,7 @@ def test_padded_scan_is_taken_for_one_of_the_reference_spacing():
 
 
 def test_scan_larger_than_the_grid_is_padded_nowhere_and_cut_nowhere():
-    predictor, scan = threshold_predictor(), flipped_scan(shape=(48, 20, 48))
+    predictor, scan = threshold_predictor(keep_padding=True), flipped_scan(shape=(48, 20, 48))
     prediction = PaddedPredictor(predictor, (32, 64, 32)).predict(scan, force=True)
     assert predictor.network.seen == [((48, 64, 48), (0, 0, 0))]
     assert prediction.label_map.shape == scan.shape
