@@ -64,7 +64,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Prints what inference, a click on Apply, a training step and the start of a training cost. Names after -- choose:
-    predictor, memory, worker, training, start_up, tiles; options such as --large go to them. One that fails stops none."""
+    predictor, memory, worker, training, start_up, tiles; options like --large are theirs. A failure stops none."""
     install_system_packages(session)
     install_project(session, "train")
     session.install(*TEST_PACKAGES, *CONSTRAINTS)

@@ -1,6 +1,6 @@
 """Scans turned or sheared against the patient's axes: brought to a straight grid for the network, and its answer back.
 
-The network has learnt scans along the axes R, A and S, up to 15 degrees off, and bears twice as much; beyond that a
+The network has learnt scans along the axes R, A and S, up to 15 degrees off, and bears somewhat more; beyond that a
 straight grid is better, though interpolation blurs it (docs/study/oblique.py).
 """
 
@@ -15,7 +15,7 @@ from rareunet.channel_grids import on_grid
 from rareunet.geometry import Box, canonical_axes
 from rareunet.volume import Volume
 
-LARGEST_TILT = 30.0  # degrees
+LARGEST_TILT = 25.0  # degrees
 PLANES = 16  # brought back at a time
 
 

@@ -169,7 +169,7 @@ def test_turned_scan_comes_back_to_where_it_was(degrees, spacing):
     whole_range = IntensityRule(0, 100)
     image, grid = to_network_grid(Volume(scan, matrix), REFERENCE, stages=4, deepest=3, rule=whole_range)
     back = to_input_part(image, grid)
-    assert (grid.turned is not None) == (degrees > 30)
+    assert (grid.turned is not None) == (degrees > 25)
     assert back.shape == (1, *shape)
     np.testing.assert_allclose(back[0], scan, atol=0.06)
     np.testing.assert_allclose(centroid(back[0], matrix), centroid(scan, matrix), atol=0.2)
