@@ -90,14 +90,14 @@ def test_two_processes_go_on_from_the_checkpoint_of_one(tmp_path):
     assert first[0]["losses"] == pytest.approx(alone[1]["losses"], rel=1e-4)
 
 
-def test_run_goes_on_by_itself_after_a_process_was_killed(tmp_path):
-    """torchrun starts all processes again, and they go on from the checkpoint."""
+def launched_until_the_first_epoch(tmp_path, processes, epochs):
+    """A run under torchrun that restarts it once, and its output folder."""
     write_data_set(tmp_path)
     script, out = ROOT / "RAREUNetTraining" / "Scripts" / "train.py", tmp_path / "out"
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1",
-        str(script), "--config", str(tmp_path / "balls.toml"), "--output", str(out), "fit.epochs=12",
-        "fit.validate_every=12", "log.tensorboard=false",
+        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
+        "--max-restarts=1", str(script), "--config", str(tmp_path / "balls.toml"), "--output", str(out),
+        f"fit.epochs={epochs}", f"fit.validate_every={epochs}", "log.tensorboard=false",
     ]  # fmt: skip
     launcher = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", env=environment()
@@ -107,6 +107,12 @@ def test_run_goes_on_by_itself_after_a_process_was_killed(tmp_path):
         assert launcher.poll() is None, launcher.stdout.read()
         assert time.monotonic() < end, "no epoch was finished"
         time.sleep(0.05)
+    return launcher, out
+
+
+def test_run_goes_on_by_itself_after_a_process_was_killed(tmp_path):
+    """torchrun starts all processes again, and they go on from the checkpoint."""
+    launcher, out = launched_until_the_first_epoch(tmp_path, processes=2, epochs=12)
     first = json.loads((out / "progress.json").read_text(encoding="utf-8"))["pid"]
     (other,) = [child for child in psutil.Process(launcher.pid).children() if child.pid != first]
     other.send_signal(signal.SIGKILL)
@@ -118,21 +124,7 @@ def test_run_goes_on_by_itself_after_a_process_was_killed(tmp_path):
 
 
 def test_stop_file_ends_a_run_that_torchrun_would_start_again(tmp_path):
-    write_data_set(tmp_path)
-    script, out = ROOT / "RAREUNetTraining" / "Scripts" / "train.py", tmp_path / "out"
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1", "--max-restarts=2",
-        str(script), "--config", str(tmp_path / "balls.toml"), "--output", str(out), "fit.epochs=100000",
-        "fit.validate_every=100000", "log.tensorboard=false",
-    ]  # fmt: skip
-    launcher = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", env=environment()
-    )
-    end = time.monotonic() + 120
-    while not (out / "history.csv").exists():
-        assert launcher.poll() is None, launcher.stdout.read()
-        assert time.monotonic() < end, "no epoch was finished"
-        time.sleep(0.05)
+    launcher, out = launched_until_the_first_epoch(tmp_path, processes=1, epochs=100_000)
     (out / "stop").touch()
     output, _ = launcher.communicate(timeout=120)
     assert launcher.returncode == 0, output[-3000:]

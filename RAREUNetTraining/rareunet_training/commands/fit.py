@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,6 +85,7 @@ def fit(
     from rareunet_training.distributed import Processes
     from rareunet_training.model import check_model
     from rareunet_training.output_folder import claimed
+    from rareunet_training.progress import ProgressWriter
 
     check_model(config)
     processes = Processes.start(config.fit.device)
@@ -91,28 +93,22 @@ def fit(
     resume = resume or processes.restarts > 0
     try:
         with claimed(output, resume, processes):
-            return _fit(config, output, resume, watch, should_stop, processes)
+            progress = ProgressWriter(output, config.fit.epochs, enabled=processes.is_first)
+            with _end_told(progress):
+                folder = _prepare_and_train(config, output, resume, watch, should_stop, processes, progress)
+            progress.tell("finished", bundle=str(folder))
+            return folder
     finally:
         processes.stop()
 
 
-def _fit(
-    config: TrainingConfig,
-    output: Path,
-    resume: bool,
-    watch: Watch,
-    should_stop: Callable[[], bool],
-    processes: Processes,
-) -> Path:
-    """Trains and tells progress.json how that ends."""
-    from rareunet_training.progress import ProgressWriter
+@contextmanager
+def _end_told(progress: ProgressWriter) -> Iterator[None]:
+    """Tells progress.json of an end that is none."""
     from rareunet_training.trainer import TrainingStopped
 
-    progress = ProgressWriter(output, config.fit.epochs, enabled=processes.is_first)
     try:
-        folder = _prepare_and_train(config, output, resume, watch, should_stop, processes, progress)
-        progress.tell("finished", bundle=str(folder))
-        return folder
+        yield
     except TrainingStopped:
         progress.tell("stopped", "stopped and saved")
         raise
