@@ -28,20 +28,21 @@ class PrivateFolder:
     def __init__(self, parent: str | Path | None = None) -> None:
         if parent is not None:  # cleaning programs remove temporary folders under a Slicer that runs for days
             Path(parent).mkdir(parents=True, exist_ok=True)
-        while True:
-            self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-            self._lock = (self.path / LOCK_NAME).open("wb")
-            try:
-                lock(self._lock.fileno())
-            except (
-                BlockingIOError,
-                PermissionError,
-            ):  # another Slicer's sweep was quicker, and removes the folder
-                self._lock.close()
-                continue
-            except OSError:  # a file system without locks: the folder just is never swept
-                pass
-            break
+        if not self._make(parent):  # another Slicer's sweep was quicker, and removes the folder
+            self._lock.close()
+            self._make(parent)
+
+    def _make(self, parent: str | Path | None) -> bool:
+        """False if another process has locked it."""
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        self._lock = (self.path / LOCK_NAME).open("wb")
+        try:
+            lock(self._lock.fileno())
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError:  # a file system without locks: the folder just is never swept
+            pass
+        return True
 
     def remove(self) -> None:
         self._lock.close()

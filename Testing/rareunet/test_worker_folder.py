@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from rareunet import worker_folder
 from rareunet.worker_folder import PREFIX, PrivateFolder, sweep
 
 MAKE_ONE_AND_WAIT = """
@@ -24,6 +25,27 @@ def test_removed_with_all_that_is_in_it(tmp_path):
     folder.remove()
     folder.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_temporary_folder_that_a_cleaner_removed_is_made_again(tmp_path):
+    folder = PrivateFolder(tmp_path / "gone" / "slicer")
+    assert folder.path.is_dir()
+    folder.remove()
+
+
+def test_folder_that_another_sweep_has_locked_is_left_to_it(tmp_path, monkeypatch):
+    locked = []
+
+    def lock_second_time(descriptor):
+        locked.append(descriptor)
+        if len(locked) == 1:
+            raise BlockingIOError
+
+    monkeypatch.setattr(worker_folder, "lock", lock_second_time)
+    folder = PrivateFolder(tmp_path)
+    assert len(list(tmp_path.iterdir())) == len(locked) == 2
+    folder.remove()
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps access rights in other ways than mode bits")
