@@ -191,7 +191,8 @@ def test_workers_read_no_scan_that_fits_into_memory_again(tmp_path):
 
     with_workers = losses(1)
     assert sorted(log.read_text().split()) == [ball.name for ball in balls]
-    assert with_workers == losses(0)
+    for ours, theirs in zip(with_workers, losses(0), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3)  # a worker has one thread, which sums in another order
 
 
 def test_plateau_is_told_each_loss_and_resumed(tmp_path):
