@@ -13,7 +13,7 @@ import numpy as np
 from rareunet.bundle import DEFAULT_MODEL, FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT, Bundle
 from rareunet.device import best_device, choose_device
 from rareunet.errors import FieldOfViewError
-from rareunet.geometry import RegionOfInterest, Reorientation, box_of_region, whole_box
+from rareunet.geometry import Box, RegionOfInterest, Reorientation, box_of_region, whole_box
 from rareunet.ladder import Ladder, run_on_ladder
 from rareunet.network import RAREUNet
 from rareunet.prediction import Prediction
@@ -147,14 +147,10 @@ def check_volume(volume: Volume, bundle: Bundle, region: RegionOfInterest | None
     box = whole_box(volume.shape)
     if region is not None:
         box = box_of_region(region, volume.shape, volume.ijk_to_ras)
-    box = scanned_box(volume, box)
-    extent = [(b.stop - b.start) * s for b, s in zip(box, volume.spacing_mm, strict=True)]
-    seen = Reorientation.to_ras(volume.ijk_to_ras).reorder(extent)
-    if region is not None:  # on an oblique scan the box of its corners is larger than the region itself
-        s, a, r = (min(pair) for pair in zip(seen, region.extent_sar, strict=True))
-        seen = (s, a, r)
     largest, smallest = bundle.field_of_view_mm["largest"], bundle.field_of_view_mm["smallest"]
-    excess = max(s / m for s, m in zip(seen, largest, strict=True))
+    seen, excess = _seen(volume, box, region, largest)
+    if excess > FIELD_OF_VIEW_DOUBT:  # perhaps by padding alone
+        seen, excess = _seen(volume, scanned_box(volume, box), region, largest)
     message = (
         f"{volume.name} shows {_extent(seen)} mm, the model {bundle.name} knows crops of up to"
         f" {_extent(largest)} mm (R x A x S)"
@@ -170,6 +166,17 @@ def check_volume(volume: Volume, bundle: Bundle, region: RegionOfInterest | None
             f" model {bundle.name} was trained on: the structure may be cut off."
         ]
     return []
+
+
+def _seen(
+    volume: Volume, box: Box, region: RegionOfInterest | None, largest: Sequence[float]
+) -> tuple[tuple[float, float, float], float]:
+    """Extent (S, A, R) of a box of the scan, mm, and by which factor it exceeds the largest that the model knows."""
+    extent = [(b.stop - b.start) * s for b, s in zip(box, volume.spacing_mm, strict=True)]
+    s, a, r = Reorientation.to_ras(volume.ijk_to_ras).reorder(extent)
+    if region is not None:  # on an oblique scan the box of its corners is larger than the region itself
+        s, a, r = (min(pair) for pair in zip((s, a, r), region.extent_sar, strict=True))
+    return (s, a, r), max(mm / limit for mm, limit in zip((s, a, r), largest, strict=True))
 
 
 def _label_map(logits: np.ndarray, grid: NetworkGrid, bundle: Bundle) -> np.ndarray:

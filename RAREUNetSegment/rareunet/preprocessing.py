@@ -237,7 +237,10 @@ def _centred(voxels: np.ndarray) -> np.ndarray:
 
 def content_box(channel: np.ndarray) -> Box:
     """The smallest box (z, y, x) outside which a channel (Z, Y, X) holds only its padding value, or no numbers."""
-    different = np.isfinite(channel) & (channel != _padding_value(channel))
+    padding = _padding_value(channel)
+    if np.isnan(padding) and np.isfinite(_border(channel)).all():
+        return whole_box(channel.shape)
+    different = np.isfinite(channel) & (channel != padding)
     ranges = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
@@ -253,11 +256,15 @@ def _padding_value(channel: np.ndarray) -> float:
     Padding added to a scan covers its border; excluding that value makes the percentiles the same however
     much of it there is.
     """
-    border = np.concatenate(
-        [channel[[0, -1]].ravel(), channel[:, [0, -1]].ravel(), channel[:, :, [0, -1]].ravel()]
-    )
+    border = _border(channel)
     values, counts = np.unique(border, return_counts=True)
     return float(values[counts.argmax()]) if counts.max() * 2 > border.size else float("nan")
+
+
+def _border(channel: np.ndarray) -> np.ndarray:
+    """The voxels of the outer planes of (Z, Y, X); those on edges twice, corners three times."""
+    planes = (channel[[0, -1]], channel[:, [0, -1]], channel[:, :, [0, -1]])
+    return np.concatenate([plane.ravel() for plane in planes])
 
 
 def network_shape(shape: Sequence[int], route: Route) -> tuple[int, int, int]:
