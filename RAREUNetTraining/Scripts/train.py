@@ -45,9 +45,8 @@ def requirements() -> dict[str, str]:
 
 def missing_packages() -> list[str]:
     """Requirements that are not installed, or too old."""
-    if (
-        importlib.util.find_spec("packaging") is None
-    ):  # it reads the others' versions; --install brings them all
+    # It reads the versions of the others; --install brings them all.
+    if importlib.util.find_spec("packaging") is None:
         return [requirements()["packaging"]]
     from packaging.requirements import Requirement
 
