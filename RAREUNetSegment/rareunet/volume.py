@@ -80,12 +80,6 @@ class Volume:
         x, y, z = (float(s) for s in np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0))
         return z, y, x
 
-    @property
-    def extent_mm(self) -> tuple[float, float, float]:
-        """Field of view along (z, y, x), mm."""
-        z, y, x = (n * s for n, s in zip(self.shape, self.spacing_mm, strict=True))
-        return z, y, x
-
 
 def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(str(n) for n in reversed(shape))

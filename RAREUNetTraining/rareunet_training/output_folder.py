@@ -10,6 +10,7 @@ from typing import IO
 
 from rareunet.file_lock import lock
 from rareunet_training.distributed import Processes
+from rareunet_training.progress import STOP_FILE
 
 LOCK_FILE = "run.lock"
 # The processes that load data for a killed run hold its lock too, until they see that it is gone: within 5 s.
@@ -38,6 +39,8 @@ def claimed(folder: Path, resume: bool, processes: Processes) -> Iterator[None]:
                     f"{folder} holds a run that was begun: go on with it by --resume, or choose a new --output"
                     " folder."
                 )
+            else:
+                (folder / STOP_FILE).unlink(missing_ok=True)  # it stopped the last run
         if problem := processes.from_first(problem):
             raise ValueError(problem)
         yield

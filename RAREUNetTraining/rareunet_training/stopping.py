@@ -28,8 +28,11 @@ class StopRequest:
     def is_made(self) -> bool:
         return self._signalled or self._file.exists()
 
+    def withdraw(self) -> None:
+        """Removes the file, which the last run or this one has answered."""
+        self._file.unlink(missing_ok=True)
+
     def __enter__(self) -> StopRequest:
-        self._file.unlink(missing_ok=True)  # of the last run
         if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no handlers
             for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._on_signal)
@@ -41,7 +44,7 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         if kind is None:
-            self._file.unlink(missing_ok=True)
+            self.withdraw()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signalled = True

@@ -50,13 +50,15 @@ def test_resumed_run_tells_changed_settings_and_the_time_left(finished, capsys):
 def test_second_run_in_a_folder_is_refused(tmp_path, monkeypatch, capsys):
     write_data_set(tmp_path)
     monkeypatch.setattr(output_folder, "SECONDS_TO_BE_GONE", 0.3)
+    stop = tmp_path / "out" / "stop"
     with claimed(tmp_path / "out", False, Processes()):
+        stop.touch()  # meant for the run that goes on
         before = contents(tmp_path / "out")
         assert start(tmp_path) == 1
         assert f"another run writes to {tmp_path / 'out'}: wait for its end" in capsys.readouterr().err
         assert contents(tmp_path / "out") == before
     with claimed(tmp_path / "out", False, Processes()):
-        pass
+        assert not stop.exists()
 
 
 def test_refusal_reaches_the_processes_that_hold_no_lock(tmp_path, monkeypatch):

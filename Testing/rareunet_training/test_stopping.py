@@ -23,8 +23,10 @@ def test_first_signal_asks_and_the_second_ends_the_process(tmp_path, number):
 
 def test_file_asks_and_is_gone_after_a_clean_end(tmp_path):
     stop = tmp_path / "stop"
-    stop.touch()  # of the last run
+    stop.touch()
     with StopRequest(tmp_path) as request:
+        assert request.is_made()
+        request.withdraw()  # of the last run
         assert not request.is_made()
         stop.touch()
         assert request.is_made()

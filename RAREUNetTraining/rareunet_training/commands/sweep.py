@@ -3,7 +3,7 @@
 Several workers started with the same command share the search, on one machine or through a shared folder. Stopped
 (Ctrl-C, SIGTERM, or a file named "stop" in the output folder) or killed, it goes on when it is started again.
 
-exit codes: 0 done; 1 failed, or no trial has finished; 2 wrong usage; 130 stopped and saved.
+exit codes: 0 done; 1 failed, or no trial has finished; 2 wrong arguments; 130 stopped and saved.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ def sweep(plan: Plan, storage: str, trials: int, seconds: float) -> int:
     study = open_study(plan, storage)
     try:
         with StopRequest(plan.output) as request:
+            request.withdraw()  # it stopped the last run
             for trial in run_trials(plan, study, partial(fit, should_stop=request.is_made), trials, seconds):
                 print(describe(trial), flush=True)
                 write_report(plan, study)
