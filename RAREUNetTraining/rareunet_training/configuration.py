@@ -96,6 +96,7 @@ class FitConfig:
             many of its own voxels as cover the same mm.
         wide_patch: (Z, Y, X), in place of `patch` in half of the steps; empty for never. One that holds whole scans,
             padded as they are when they are segmented, teaches the network what it will see then.
+        coarse_patches: patches of each scan that a step shows at a quarter of its resolution and less.
         foreground_crops: share of the crops that are centred on a voxel of a random structure.
         epochs, batch_size, seed: as named; the batch is the whole one, over all processes.
         learning_rate, weight_decay: of AdamW.
@@ -116,6 +117,7 @@ class FitConfig:
     protocol: str = "aligned"
     patch: list[int] = field(default_factory=lambda: [32, 64, 32])
     wide_patch: list[int] = field(default_factory=list)
+    coarse_patches: int = 2
     foreground_crops: float = 0.33
     epochs: int = 100
     batch_size: int = 2
@@ -137,16 +139,19 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Mean over views of [alpha CE + (1 - alpha) soft Dice], plus consistency x the features' distance.
+    """Weighted mean over views of [alpha CE + (1 - alpha) soft Dice], plus consistency x the features' distance.
 
     Attributes:
         alpha: weight of the cross entropy against the Dice loss.
         consistency: weight (lambda in the paper) of pulling a low-resolution view's features towards those of
             the scan's own resolution.
+        weights: of the views by name: own, 1/2, 1/4, 1/8, degraded (to thick slices and the like), and restored
+            (of the baselines); 1 for those not named.
     """
 
     alpha: float = 0.5
     consistency: float = 0.3
+    weights: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from rareunet_training.augmentation import augment, build_augmentation
 from rareunet_training.configuration import AugmentationConfig, FitConfig
 from rareunet_training.samples import Sample, SampleCache
 from rareunet_training.views import (
+    Part,
     View,
     ViewSettings,
     degraded_view,
@@ -30,7 +31,11 @@ from rareunet_training.views import (
 )
 
 Shape = tuple[int, int, int]
+Triple = tuple[float, float, float]
+Patch = tuple[np.ndarray, np.ndarray]  # image (C, Z, Y, X) and label (Z, Y, X)
 
+HALF_OFTEN = 2 / 3  # a view at 1/2 takes half the time of the whole one, and its entry learns from less
+COARSE = 2  # halvings from which on a view takes less than a fifth of that time: it is shown of more patches
 SPACINGS_PER_DOUBLING = 15  # scans of one batch differ by less than 5 %, which augmentation scales by anyway
 
 
@@ -91,7 +96,7 @@ class StepDataset(Dataset[Step]):
 
 
 def make_batches(
-    spacings_mm: Sequence[tuple[float, float, float]], fit: FitConfig, settings: ViewSettings, epoch: int
+    spacings_mm: Sequence[Triple], fit: FitConfig, settings: ViewSettings, epoch: int
 ) -> list[list[int]]:
     """Indices of cases of one route and about equal spacing, in an order that the seed and epoch decide."""
     random = np.random.default_rng([fit.seed, epoch])
@@ -132,30 +137,57 @@ def make_views(
     wide = bool(fit.wide_patch) and random.random() < 0.5
     shape = patch_shape(fit.wide_patch if wide else fit.patch, settings.reference_spacing_mm, spacing)
     transform = None if augmentation is None else _transform(augmentation, spacing)
-    patches = [
-        augmented_patch(sample, transform, shape, key, fit.foreground_crops)
-        for sample, key in zip(samples, keys, strict=True)
-    ]
-    s, most = settings, most_halvings(shape)
-    parts = {"own": [own_view(*p, spacing, s) for p in patches]}
+
+    def patches_of(number: int) -> list[Patch]:
+        return [
+            augmented_patch(sample, transform, shape, (*key, number), fit.foreground_crops)
+            for sample, key in zip(samples, keys, strict=True)
+        ]
+
+    patches, most = patches_of(0), most_halvings(shape)
+    own = [own_view(*p, spacing, settings) for p in patches]
+    views = [stack("own", 0, own, settings.stages)]
     if fit.method == "rare":
-        deepest_own = max(parts["own"][0][2].axis_depths)
-        for depth in _halvings(random, min(s.deepest - deepest_own, most), fit.protocol):
-            parts[f"1/{2**depth}"] = [halved_view(*p, spacing, depth, s) for p in patches]
+        most = min(most, settings.deepest - max(own[0][2].axis_depths))
+        halvings = _halvings(random, most, fit.protocol)
+        coarse = [depth for depth in halvings if depth >= COARSE]
+        views += _halved(patches, 0, halvings, spacing, settings)
+        if coarse:
+            for number in range(1, fit.coarse_patches):
+                views += _halved(patches_of(number), number, coarse, spacing, settings)
         if fit.protocol == "aligned":
             factors, thickness = random_factors(random), float(random.uniform(0.5, 1.0))
-            parts["degraded"] = [degraded_view(*p, spacing, factors, thickness, s) for p in patches]
+            degraded = [degraded_view(*p, spacing, factors, thickness, settings) for p in patches]
+            views.append(stack("degraded", 0, degraded, settings.stages))
     elif fit.method != "unet":
-        depth = min(int(random.integers(1, 4)), most)
-        if fit.method == "unet-aug-pad":
-            parts["restored"] = [padded_view(*p, spacing, depth, s) for p in patches]
-        else:
-            halvings = (2.0**depth,) * 3
-            factors = (
-                halvings if fit.protocol == "published" or random.random() < 0.5 else random_factors(random)
-            )
-            parts["restored"] = [restored_view(*p, spacing, factors, s) for p in patches]
-    return [stack(name, views, s.stages) for name, views in parts.items()]
+        restored = _restored(patches, spacing, min(int(random.integers(1, 4)), most), random, fit, settings)
+        views.append(stack("restored", 0, restored, settings.stages))
+    return views
+
+
+def _halved(
+    patches: Sequence[Patch], number: int, halvings: Sequence[int], spacing: Triple, s: ViewSettings
+) -> list[View]:
+    return [
+        stack(f"1/{2**depth}", number, [halved_view(*p, spacing, depth, s) for p in patches], s.stages)
+        for depth in halvings
+    ]
+
+
+def _restored(
+    patches: Sequence[Patch],
+    spacing: Triple,
+    depth: int,
+    random: np.random.Generator,
+    fit: FitConfig,
+    s: ViewSettings,
+) -> list[Part]:
+    """Low-resolution scans as the baselines without gateways are given them."""
+    if fit.method == "unet-aug-pad":
+        return [padded_view(*p, spacing, depth, s) for p in patches]
+    as_halved = fit.protocol == "published" or random.random() < 0.5
+    factors = (2.0**depth,) * 3 if as_halved else random_factors(random)
+    return [restored_view(*p, spacing, factors, s) for p in patches]
 
 
 def patch_shape(patch: Sequence[int], reference_mm: Sequence[float], spacing_mm: Sequence[float]) -> Shape:
@@ -175,7 +207,7 @@ def augmented_patch(
     shape: Shape,
     key: Sequence[int],
     foreground_crops: float = 0.0,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Patch:
     """A random patch (Z, Y, X voxels) of a sample, augmented if there is a transform."""
     random = np.random.default_rng(list(key))
     image, label = random_crop(sample, shape, random, foreground_crops)
@@ -186,7 +218,7 @@ def augmented_patch(
 
 def random_crop(
     sample: Sample, shape: Shape, random: np.random.Generator, foreground_crops: float = 0.0
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Patch:
     """Crops at random where larger than shape (Z, Y, X), pads with 0 on both sides where smaller.
 
     Args:
@@ -214,7 +246,7 @@ def random_crop(
     return image, label
 
 
-def random_factors(random: np.random.Generator) -> tuple[float, float, float]:
+def random_factors(random: np.random.Generator) -> Triple:
     """Coarsening of each axis: thick slices along any axis in 2 of 3 cases, else isotropic.
 
     Half of them are whole numbers, as protocols mostly have them (1 x 1 x 4 mm); then structures often fill a voxel
@@ -236,13 +268,11 @@ def random_factors(random: np.random.Generator) -> tuple[float, float, float]:
 
 
 def _halvings(random: np.random.Generator, deepest: int, protocol: str) -> list[int]:
-    """How often to halve: all depths that are left in the published protocol, else two of them."""
-    depths = list(range(1, deepest + 1))
-    if protocol == "published" or len(depths) <= 2:
-        return depths
-    return sorted(int(d) for d in random.choice(depths, size=2, replace=False))
+    """How often to halve: all depths that are left, but 1/2 not always in the aligned protocol."""
+    without_half = protocol == "aligned" and deepest > 2 and random.random() > HALF_OFTEN
+    return list(range(2 if without_half else 1, deepest + 1))
 
 
 @lru_cache(maxsize=64)
-def _transform(config: AugmentationConfig, spacing_mm: tuple[float, float, float]) -> transforms.Compose:
+def _transform(config: AugmentationConfig, spacing_mm: Triple) -> transforms.Compose:
     return build_augmentation(config, spacing_mm)

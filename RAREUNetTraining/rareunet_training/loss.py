@@ -22,7 +22,7 @@ Reduce = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class LossParts:
-    """The loss of a step: the value to minimise and what it is made of, by view name."""
+    """The loss of a step: the value to minimise and what it is made of, by view name (the mean over its patches)."""
 
     total: Tensor
     parts: dict[str, float]
@@ -92,19 +92,25 @@ def total_loss(
     """The loss of a step.
 
     Args:
-        walks, views: of the same images; the first is the scans' own resolution.
+        walks, views: of the same scans; the first is their own resolution, and those of its patch are held against
+            its features.
         config: weights of the terms.
         weight: 0 where this process repeats a case only to take part in the step.
         reduce: adds a vector up over the processes and lets gradients through.
     """
     rows = [segmentation_sums(w.logits, v.labels) for w, v in zip(walks, views, strict=True)]
-    pairs = consistency_sums(walks, [view.axis_depths for view in views])
+    same = [(w, v) for w, v in zip(walks, views, strict=True) if v.patch == views[0].patch]
+    pairs = consistency_sums([w for w, _ in same], [v.axis_depths for _, v in same])
     length = len(rows[0])
     reduced = reduce(torch.cat([*rows, pairs.flatten()]) * weight)
     rows = list(reduced[: length * len(rows)].split(length))
     parts = [segmentation_loss(row, config.alpha) for row in rows]
-    loss = torch.stack(parts).mean()
-    report = {view.name: float(part.detach()) for view, part in zip(views, parts, strict=True)}
+    weights = parts[0].new_tensor([config.weights.get(view.name, 1.0) for view in views])
+    loss = (torch.stack(parts) * weights).sum() / weights.sum()
+    by_name: dict[str, list[Tensor]] = {}
+    for view, part in zip(views, parts, strict=True):
+        by_name.setdefault(view.name, []).append(part.detach())
+    report = {name: float(torch.stack(of_name).mean()) for name, of_name in by_name.items()}
     if config.consistency > 0:
         consistency = consistency_loss(reduced[length * len(rows) :].view(-1, 2))
         loss = loss + config.consistency * consistency

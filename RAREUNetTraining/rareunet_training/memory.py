@@ -125,7 +125,7 @@ def _views(
     spacing = min((facts.spacing_mm for facts in samples), key=lambda s: s[0] * s[1] * s[2])
     batch = -(-fit.batch_size // processes)
     views = []
-    coarser = (1.0, 2.0, 4.0, 1.5) if fit.method == "rare" else (1.0, 1.0)
+    coarser = (1.0, 2.0, *[4.0, 8.0] * fit.coarse_patches, 1.5) if fit.method == "rare" else (1.0, 1.0)
     for factor in coarser:
         route = route_for([s * factor for s in spacing], reference, bundle.deepest)
         patch = max(fit.patch, fit.wide_patch or fit.patch, key=math.prod)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,13 @@ CHOICES = {
     "model.preset": tuple(PRESETS),
 }
 
+VIEWS = ("own", "1/2", "1/4", "1/8", "degraded", "restored")  # by their names in training steps
+
 # Each range in words, as a test that NaN fails too, and the settings that must lie in it.
 RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "at least 1": (
         lambda value: value >= 1,
-        ("fit.epochs", "fit.batch_size", "fit.validate_every", "augmentation.gamma"),
+        ("fit.epochs", "fit.batch_size", "fit.coarse_patches", "fit.validate_every", "augmentation.gamma"),
     ),
     "at least 2": (lambda value: value >= 2, ("data.fold_count",)),
     "above 0": (lambda value: value > 0, ("data.cache_gb", "fit.learning_rate", "fit.gradient_clip")),
@@ -58,6 +61,11 @@ def check_settings(config: TrainingConfig) -> None:
             continue
         if len(triple) != 3 or not all(value > 0 for value in triple):
             raise ValueError(f"{setting} is {triple}: three positive numbers (Z, Y, X) are needed.")
+    for view, weight in config.loss.weights.items():
+        if view not in VIEWS or not _is_positive(weight):
+            raise ValueError(
+                f"loss.weights has {view!r}: {weight!r}: a number above 0 for any of {', '.join(VIEWS)} is needed."
+            )
     _check_labels(config.model.labels)
 
 
@@ -88,6 +96,10 @@ def _is_label(label: dict[str, Any]) -> bool:
         and len(color) == 3
         and all(_is_whole(part, 0, 255) for part in color)
     )
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _is_whole(value: Any, low: int, high: int) -> bool:

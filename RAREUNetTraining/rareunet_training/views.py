@@ -22,9 +22,13 @@ Part = tuple[np.ndarray, np.ndarray, Route]
 
 @dataclass(frozen=True)
 class View:
-    """One resolution of a batch: images (B, C, Z, Y, X) float32, labels (B, Z, Y, X) int64, the route's depths."""
+    """One resolution of a batch: images (B, C, Z, Y, X) float32, labels (B, Z, Y, X) int64, the route's depths.
+
+    Views of one step that have the same patch number show the same part of each scan, in the same augmentation.
+    """
 
     name: str
+    patch: int
     images: Tensor
     labels: Tensor
     axis_depths: AxisDepths
@@ -94,7 +98,7 @@ def padded_view(
     return own_view(np.pad(small, ((0, 0), *pads)), np.pad(small_label, pads), spacing, s)
 
 
-def stack(name: str, parts: Sequence[Part], stages: int) -> View:
+def stack(name: str, patch: int, parts: Sequence[Part], stages: int) -> View:
     """Puts the same view of several scans into one batch, padded to what the poolings need."""
     images, labels = [], []
     route = parts[0][2]
@@ -102,7 +106,7 @@ def stack(name: str, parts: Sequence[Part], stages: int) -> View:
         padding = padding_for(label.shape, route, stages)
         images.append(torch.from_numpy(np.pad(image, ((0, 0), *padding))))
         labels.append(torch.from_numpy(np.pad(label, padding).astype(np.int64)))
-    return View(name, torch.stack(images), torch.stack(labels), route.axis_depths)
+    return View(name, patch, torch.stack(images), torch.stack(labels), route.axis_depths)
 
 
 def _coarser(image: np.ndarray, factors: Sequence[float], thickness: float) -> tuple[np.ndarray, list[float]]:

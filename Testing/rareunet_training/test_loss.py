@@ -71,7 +71,7 @@ def test_loss_of_a_batch_is_that_of_its_parts_added_up():
 
     def loss(part, weight=1.0, others=()):
         walks = [Walk(logits[part], {1: features[0][part]}), Walk(logits[part], {1: features[1][part]})]
-        views = [View(n, None, labels[part], (d,) * 3) for n, d in (("own", 0), ("1/2", 1))]
+        views = [View(n, 0, None, labels[part], (d,) * 3) for n, d in (("own", 0), ("1/2", 1))]
         sent = []
 
         def reduce(sums):
@@ -109,7 +109,7 @@ def test_total_is_the_mean_over_views_and_the_weighted_consistency():
         {2: torch.full((1, 1, 1, 1, 1), 6.0)},
         {1: torch.ones(1, 1, 3, 3, 3)},
     ]
-    views = [View(f"1/{2**d}", None, labels, (d,) * 3) for d in (0, 1, 2, 1)]
+    views = [View(f"1/{2**d}", 0, None, labels, (d,) * 3) for d in (0, 1, 2, 1)]
     walks = [Walk(*pair) for pair in zip(logits, features, strict=True)]
     undecided = 0.25 * math.log(2) + 0.75 * (1 - (2 * 4 + 1) / (4 + 8 + 1))
     loss = total_loss(walks, views, LossConfig(alpha=0.25, consistency=0.5))
@@ -119,6 +119,31 @@ def test_total_is_the_mean_over_views_and_the_weighted_consistency():
     without = total_loss(walks, views, LossConfig(alpha=0.25, consistency=0.0))
     assert without.total.item() == pytest.approx(undecided / 4)
     assert "consistency" not in without.parts
+
+
+def test_another_patch_counts_as_a_view_of_its_own_but_has_no_features_to_agree_with():
+    labels = torch.ones(1, 2, 2, 2, dtype=torch.int64)
+    undecided, certain = torch.zeros(1, 2, 2, 2, 2), certain_logits(labels, 2)
+    walks = [
+        Walk(logits, {2: torch.full((1, 1, 1, 1, 1), f)})
+        for logits, f in ((certain, 0.0), (certain, 2.0), (undecided, 9.0))
+    ]
+    views = [
+        View(n, patch, None, labels, (d,) * 3)
+        for n, patch, d in (("own", 0, 0), ("1/4", 0, 2), ("1/4", 1, 2))
+    ]
+    loss = total_loss(walks, views, LossConfig(alpha=1.0, consistency=0.5))
+    assert loss.parts == pytest.approx({"own": 0.0, "1/4": math.log(2) / 2, "consistency": 2**2}, abs=1e-6)
+    assert loss.total.item() == pytest.approx(math.log(2) / 3 + 0.5 * 2**2, abs=1e-6)
+
+
+def test_view_of_weight_3_counts_three_times():
+    labels = torch.ones(1, 2, 2, 2, dtype=torch.int64)
+    walks = [Walk(logits, {}) for logits in (certain_logits(labels, 2), torch.zeros(1, 2, 2, 2, 2))]
+    views = [View(n, 0, None, labels, (d,) * 3) for n, d in (("own", 0), ("1/4", 2))]
+    loss = total_loss(walks, views, LossConfig(alpha=1.0, consistency=0.0, weights={"1/4": 3}))
+    assert loss.total.item() == pytest.approx(0.75 * math.log(2), abs=1e-6)
+    assert loss.parts == pytest.approx({"own": 0.0, "1/4": math.log(2)}, abs=1e-6)
 
 
 def test_sums_over_voxels_do_not_overflow_in_half_precision():

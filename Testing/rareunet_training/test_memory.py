@@ -88,7 +88,8 @@ def test_run_that_cannot_fit_is_refused_with_what_to_lower():
 @pytest.mark.parametrize(
     ("method", "views"),
     [
-        ("rare", [(16, 0), (8, 1), (4, 2), (16, 0)]),  # own, halves, quarters, and 1.5 mm resampled to 1
+        # own, halves, two patches' quarters and eighths (resampled to the deepest), and 1.5 mm resampled to 1
+        ("rare", [(16, 0), (8, 1), *[(4, 2)] * 4, (16, 0)]),
         ("unet", [(16, 0), (16, 0)]),
     ],
 )

@@ -1,7 +1,8 @@
 """The check command: look through a data set for what would spoil a training.
 
 Reads every scan and label map, one at a time, and prints a table of the cases, what is wrong with them, and what the
-data suggest for the model. Exit codes: 0 nothing or warnings alone, 1 errors that would stop a training, 2 wrong arguments.
+data suggest for the model. Exit codes: 0 nothing or warnings alone, 1 errors that would stop a training, 2 wrong
+arguments.
 """
 
 from __future__ import annotations
