@@ -148,7 +148,7 @@ def test_stack_pads_images_and_labels_alike_and_keeps_their_order():
         parts.append(
             (label[None].astype(np.float32), label, own_view(*patch(), (4.0, 1.0, 1.0), SETTINGS)[2])
         )
-    view = stack("own", parts, 3)
+    view = stack("own", 0, parts, 3)
     assert view.axis_depths == (2, 0, 0)
     assert view.images.shape == (2, 1, 4, 8, 8)
     np.testing.assert_array_equal(view.images[:, 0].numpy(), view.labels.numpy())
