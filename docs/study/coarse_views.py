@@ -1,0 +1,26 @@
+"""Trains on views at 1/4 and 1/8 alone: the fit command with no other views in a step.
+
+    python docs/study/coarse_views.py --output runs/coarse --config FILE data.folder=PATH loss.consistency=0 ...
+
+There is nothing at full resolution in such a step to hold features against, so the consistency loss must be off.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rareunet_training import dataset
+from rareunet_training.__main__ import main
+from rareunet_training.views import View
+
+every_view = dataset.make_views
+
+
+def coarse_views(*arguments: Any) -> list[View]:
+    return [view for view in every_view(*arguments) if view.name in ("1/4", "1/8")]
+
+
+if __name__ == "__main__":
+    dataset.make_views = coarse_views  # type: ignore[assignment]
+    sys.exit(main(["fit", *sys.argv[1:]]))
