@@ -150,3 +150,5 @@ def test_requirements_leave_slicers_own_packages_alone():
     names = [re.split(r">=", line) for line in text.splitlines() if line and not line.startswith("#")]
     assert all(len(parts) == 2 for parts in names)
     assert not {parts[0].lower() for parts in names} & {"torch", "numpy", "scipy", "simpleitk", "vtk"}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(parts[0] in readme for parts in names)  # what the first Apply downloads is told

@@ -125,6 +125,9 @@ def test_line_tells_of_a_turned_scan(panel):
     panel._parameterNode.inputVolume = add_scan(np.ones((8, 20, 20)), matrix @ np.diag([1.0, 1.0, 3.0, 1.0]))
     text = panel.ui.outlookLabel.text
     assert text.startswith("1.0 x 1.0 x 1.0 mm: enters at depth 0.")
+    assert (
+        "Expected Dice 0.80" in text
+    )  # that of thick slices: straightening does not bring back what they lost
     assert "turned by 40 degrees against the patient's axes: the network gets it resampled to 1 mm" in text
 
 
@@ -135,18 +138,47 @@ def test_fixed_depth_changes_the_line(panel):
     assert "resampled" in panel.ui.outlookLabel.text
 
 
+def test_accuracy_of_the_automatic_route_is_not_told_of_another_one(panel):
+    panel._parameterNode.inputVolume = add_scan()
+    assert "Expected Dice 0.88" in panel.ui.outlookLabel.text
+    panel.ui.entryDepthComboBox.setCurrentIndex(4)
+    assert "Accuracy was not measured for this entry depth." in panel.ui.outlookLabel.text
+    panel.ui.entryDepthComboBox.setCurrentIndex(1)  # what the spacing leads to
+    assert "Expected Dice 0.88" in panel.ui.outlookLabel.text
+
+
+def test_field_of_view_too_large_does_not_block_since_apply_refuses_as_clearly(panel, slicer_app):
+    panel._parameterNode.inputVolume = add_scan(np.random.default_rng(0).normal(size=(80, 70, 90)))
+    panel.ui.applyButton.click()
+    finish_run(panel)
+    (dialog,) = slicer_app.dialogs
+    for text in (dialog.text, panel.ui.resultLabel.text):
+        assert "shows 90 x 70 x 80 mm" in text
+        assert "place a region of interest of about that size around the structure" in text
+    assert segmentations() == []
+
+
+def test_padding_does_not_count_to_the_field_of_view(panel, slicer_app):
+    content = np.random.default_rng(0).normal(100, 20, (24, 26, 28))
+    panel._parameterNode.inputVolume = add_scan(np.pad(content, 30))
+    assert "Unless the rest is padding, Apply will refuse" in panel.ui.outlookLabel.text
+    panel.ui.applyButton.click()
+    finish_run(panel)
+    assert slicer_app.dialogs == []
+    assert len(segmentations()) == 1
+
+
 def test_field_of_view_too_large_until_a_region_is_placed(panel):
     node = add_scan(np.random.default_rng(0).normal(size=(80, 70, 90)))
     panel._parameterNode.inputVolume = node
-    assert not panel.ui.applyButton.enabled
-    assert "place a region of interest" in panel.ui.applyButton.toolTip
     assert "90 x 70 x 80 mm" in panel.ui.outlookLabel.text
+    assert "place a region of interest" in panel.ui.outlookLabel.text
     panel.ui.forceCheckBox.setChecked(True)
-    assert panel.ui.applyButton.enabled
+    assert "Apply will refuse" not in panel.ui.outlookLabel.text
     assert "expect false findings" in panel.ui.outlookLabel.text
     panel.ui.forceCheckBox.setChecked(False)
     panel.ui.placeRegionButton.click()
-    assert panel.ui.applyButton.enabled
+    assert "⚠" not in panel.ui.outlookLabel.text
     region = panel._parameterNode.regionOfInterest
     assert tuple(region.GetSize()) == (28, 30, 32)
     region.SetCenter(500, 0, 0)
@@ -197,6 +229,19 @@ def test_second_scan_does_not_replace_the_first_result(panel):
     assert panel._parameterNode.outputSegmentation is None
     panel.ui.applyButton.click()
     assert [node.GetName() for node in segmentations()] == ["first segmentation", "second segmentation"]
+
+
+def test_a_second_region_goes_into_a_segmentation_of_its_own(panel):
+    """As for the other hippocampus of the same scan."""
+    use_fake(panel)
+    assert panel.ui.outputSelector.noneDisplay in panel.ui.outputSelector.toolTip
+    panel._parameterNode.inputVolume = add_scan(scan_with_blobs())
+    panel.ui.applyButton.click()
+    panel.ui.outputSelector.setCurrentNode(None)
+    panel.ui.applyButton.click()
+    first, second = segmentations()
+    assert [node.GetSegmentation().GetNumberOfSegments() for node in (first, second)] == [2, 2]
+    assert panel.ui.outputSelector.currentNode() is second
 
 
 def test_failure_is_shown_and_leaves_the_scene(panel, slicer_app):

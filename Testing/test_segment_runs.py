@@ -399,6 +399,19 @@ def test_killed_worker_leaves_the_segmentation_and_a_report_without_names(panel,
     assert voxel_counts(node) == before
 
 
+def test_route_in_the_report_is_the_cores_on_a_turned_scan(panel, use_worker, slicer_app):
+    angle = np.deg2rad(40)
+    turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn @ np.diag([1.0, 1.0, 4.0])
+    panel._parameterNode.inputVolume = add_scan(np.ones((8, 20, 20)), matrix)
+    use_worker(light_worker("raise RuntimeError('broken')"))
+    panel.ui.applyButton.click()
+    finish_run(panel)
+    (dialog,) = slicer_app.dialogs
+    assert "Route: 1.0 x 1.0 x 1.0 mm: enters at depth 0\n" in dialog.detail
+
+
 def test_time_left():
     from RAREUNetSegmentLib.worker_progress import ProgressLine
 

@@ -207,9 +207,13 @@ def test_placed_region_is_of_training_size_at_the_crosshair(slicer_app):
     region = place_region(node, (30.0, 20.0, 10.0))
     assert (region.GetName(), tuple(region.GetSize())) == ("RAREUNet region", (10, 20, 30))
     assert list(region.GetCenterWorld()) == [5, 6, 7]
+    assert slicer_app.dialogs == []
     crosshair.SetCrosshairRAS(500, 6, 7)
     assert place_region(node, (30.0, 20.0, 10.0), region) is region
     np.testing.assert_allclose(region.GetCenterWorld(), (13.5, 12.5, 11.5))
+    (dialog,) = slicer_app.dialogs
+    assert "placed at the scan's centre" in dialog.text
+    assert "hold Shift and move the mouse in a slice view" in dialog.text
     crosshair.SetCrosshairRAS(0, 0, 0)
 
 

@@ -12,8 +12,8 @@ from slicer.i18n import tr as _
 
 from rareunet.bundle import FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT
 from rareunet.geometry import RegionOfInterest, box_of_region, canonical_axes
-from rareunet.oblique import LARGEST_TILT, straight_spacing, tilt_degrees, turned_sentence
-from rareunet.routing import route_for
+from rareunet.oblique import LARGEST_TILT, tilt_degrees, turned_sentence
+from rareunet.preprocessing import route_of_scan
 from RAREUNetSegmentLib.choices import depth_number
 from RAREUNetSegmentLib.models import ModelFacts
 from RAREUNetSegmentLib.scene import ijk_to_world, region_from_node
@@ -34,13 +34,11 @@ class Outlook:
         route: how the scan will enter the network.
         expected: the accuracy measured nearest to this spacing; '' where the model tells none.
         warnings: what to know before Apply.
-        obstacle: why Apply would be refused, with the next step; '' if it would not.
     """
 
     route: str
     expected: str
     warnings: tuple[str, ...]
-    obstacle: str
 
 
 def describe_choice(parameters: Any, facts: ModelFacts | None) -> tuple[str, str]:
@@ -66,8 +64,8 @@ def describe_choice(parameters: Any, facts: ModelFacts | None) -> tuple[str, str
     except ValueError as error:
         return str(error), f"⚠ {_capital(str(error))}"
     lines = [f"{_capital(line)}." for line in (view.route, view.expected) if line]
-    lines += [f"⚠ {_capital(line)}" for line in (*view.warnings, view.obstacle) if line]
-    return view.obstacle, "\n".join(lines)
+    lines += [f"⚠ {_capital(line)}" for line in view.warnings]
+    return "", "\n".join(lines)
 
 
 def _missing_choice(parameters: Any, facts: ModelFacts | None) -> str:
@@ -117,27 +115,30 @@ def outlook_for(
         sizes = [part.stop - part.start for part in box_of_region(region, shape, ijk_to_ras)]
     s, a, r = (float(spacing_xyz[2 - axis]) for axis in axes)
     turned_by = tilt_degrees(ijk_to_ras)
-    seen_as = (s, a, r)
-    if turned_by > LARGEST_TILT:
-        seen_as = (straight_spacing(seen_as, facts.reference_spacing_mm),) * 3
-    route = route_for(seen_as, facts.reference_spacing_mm, facts.deepest, entry_depth)
+    route = route_of_scan(ijk_to_ras, facts.reference_spacing_mm, facts.deepest, entry_depth)
+    automatic = route_of_scan(ijk_to_ras, facts.reference_spacing_mm, facts.deepest)
+    # By the scan's own spacing even where it is straightened: resampling does not bring back what thick slices lost.
+    expected = expected_accuracy(facts.resolution_card, (s, a, r))
+    if expected and route != automatic:
+        expected = "accuracy was not measured for this entry depth"
     extent = [sizes[axis] * mm for axis, mm in zip(axes, (s, a, r), strict=True)]
     if region is not None:
         extent = [min(pair) for pair in zip(extent, region.extent_sar, strict=True)]
-    obstacle, warnings = "", list(route.warnings)
+    warnings = list(route.warnings)
     if turned_by > LARGEST_TILT:
-        warnings.append(turned_sentence(turned_by, seen_as[0]))
+        warnings.append(turned_sentence(turned_by, route.spacing_mm[0]))
     excess = max(e / m for e, m in zip(extent, facts.largest_extent_mm, strict=True))
     seen = (
         f"The field of view is {_size(extent)} mm, the model knows up to {_size(facts.largest_extent_mm)} mm"
     )
     if excess > FIELD_OF_VIEW_LIMIT and not force:
-        obstacle = f"{seen}: place a region of interest around the structure."
+        # Not refused here: the core leaves padding out, which only reading all voxels would tell.
+        warnings.append(
+            f"{seen}. Unless the rest is padding, Apply will refuse: place a region of interest around the structure."
+        )
     elif excess > FIELD_OF_VIEW_DOUBT:
         warnings.append(f"{seen}: expect false findings, or make the region of interest smaller.")
-    return Outlook(
-        route.describe(), expected_accuracy(facts.resolution_card, (s, a, r)), tuple(warnings), obstacle
-    )
+    return Outlook(route.describe(), expected, tuple(warnings))
 
 
 def expected_accuracy(card: Sequence[dict[str, Any]], spacing_mm: Sequence[float]) -> str:

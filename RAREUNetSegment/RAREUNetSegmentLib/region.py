@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import slicer
+import slicer.util
 import vtk
+from slicer.i18n import tr as _
 
 from RAREUNetSegmentLib.scene import ijk_to_world
 
@@ -14,7 +16,8 @@ REGION_NAME = "RAREUNet region"
 
 
 def place_region(volume_node: Any, extent_mm: tuple[float, float, float], region_node: Any = None) -> Any:
-    """Places an axis-aligned vtkMRMLMarkupsROINode at the crosshair, or at the scan's centre if that is elsewhere.
+    """Places an axis-aligned vtkMRMLMarkupsROINode at the crosshair; where that is not on the scan, at the scan's
+    centre, which a dialog says.
 
     Args:
         volume_node: the scan.
@@ -24,9 +27,8 @@ def place_region(volume_node: Any, extent_mm: tuple[float, float, float], region
     Returns:
         the region's node.
     """
-    center = _crosshair_on(volume_node)
-    if center is None:
-        center = _center(volume_node)
+    crosshair = _crosshair_on(volume_node)
+    center = crosshair or _center(volume_node)
     ours = region_node is not None and region_node.GetAttribute("RAREUNet.Region") == "1"
     if not ours or region_node.GetParentTransformNode() is not None:
         name = slicer.mrmlScene.GenerateUniqueName(REGION_NAME)
@@ -38,6 +40,13 @@ def place_region(volume_node: Any, extent_mm: tuple[float, float, float], region
     region_node.SetCenterWorld(*center)
     size_s, size_a, size_r = extent_mm
     region_node.SetSize(size_r, size_a, size_s)
+    if crosshair is None:
+        slicer.util.infoDisplay(
+            _(
+                "The crosshair is not on the scan, so the region was placed at the scan's centre. To set the crosshair,"
+                " hold Shift and move the mouse in a slice view; then place the region again, or drag it."
+            )
+        )
     return region_node
 
 

@@ -9,8 +9,7 @@ from importlib import metadata
 import slicer
 
 from rareunet import __version__
-from rareunet.geometry import Reorientation
-from rareunet.routing import route_for
+from rareunet.preprocessing import route_of_scan
 from rareunet.worker_protocol import Failure
 from RAREUNetSegmentLib.models import read_facts
 from RAREUNetSegmentLib.worker_request import Request
@@ -67,8 +66,7 @@ def route_of(request: Request) -> str:
     scan = request.channels[0]
     try:
         facts = read_facts(request.model)
-        spacing = Reorientation.to_ras(scan.ijk_to_ras).reorder(scan.spacing_mm)
-        route = route_for(spacing, facts.reference_spacing_mm, facts.deepest, request.entry_depth)
+        route = route_of_scan(scan.ijk_to_ras, facts.reference_spacing_mm, facts.deepest, request.entry_depth)
     except ValueError as error:
         return f"none ({error})"
     return route.describe()

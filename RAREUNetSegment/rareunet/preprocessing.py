@@ -13,8 +13,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rareunet.geometry import Box, RegionOfInterest, Reorientation, box_of_region, whole_box
-from rareunet.oblique import LARGEST_TILT, Turned, bring_back, part_to_ras, straighten, tilt_degrees
+from rareunet.geometry import Box, RegionOfInterest, Reorientation, box_of_region, canonical_axes, whole_box
+from rareunet.oblique import (
+    LARGEST_TILT,
+    Turned,
+    bring_back,
+    part_to_ras,
+    straight_spacing,
+    straighten,
+    tilt_degrees,
+)
 from rareunet.resampling import resample, restore, restore_planes
 from rareunet.routing import Route, Router, route_for
 from rareunet.volume import Volume
@@ -66,6 +74,32 @@ class NetworkGrid:
     turned: Turned | None = None
 
 
+def route_of_scan(
+    ijk_to_ras: np.ndarray,
+    reference_spacing_mm: Sequence[float],
+    deepest: int,
+    entry_depth: int | None = None,
+    router: Router = route_for,
+) -> Route:
+    """The route by which to_network_grid brings a scan to the network; told from its geometry alone.
+
+    Args:
+        ijk_to_ras: (4, 4) world matrix of the scan.
+        reference_spacing_mm: (S, A, R) spacing of depth 0.
+        deepest: deepest entry depth.
+        entry_depth: fixed depth for all axes, or None to choose by spacing.
+        router: chooses the route.
+
+    Raises:
+        ValueError: unknown depth, unusable spacing.
+    """
+    spacing_xyz = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    s, a, r = (float(spacing_xyz[2 - axis]) for axis in canonical_axes(ijk_to_ras))
+    if tilt_degrees(ijk_to_ras) > LARGEST_TILT:
+        s = a = r = straight_spacing((s, a, r), reference_spacing_mm)
+    return router((s, a, r), reference_spacing_mm, deepest, entry_depth)
+
+
 def to_network_grid(
     volume: Volume,
     reference_spacing_mm: Sequence[float],
@@ -105,7 +139,7 @@ def to_network_grid(
         turned = Turned(tilt, part_to_ras(straight.ijk_to_ras, grid.box), volume.ijk_to_ras)
         return image, replace(grid, input_shape=volume.shape, box=used, turned=turned)
     reorientation = Reorientation.to_ras(volume.ijk_to_ras)
-    route = router(reorientation.reorder(volume.spacing_mm), reference_spacing_mm, deepest, entry_depth)
+    route = route_of_scan(volume.ijk_to_ras, reference_spacing_mm, deepest, entry_depth, router)
     if not keep_padding:
         box = _without_padding(volume, box, reorientation, route, stages)
     part = reorientation.apply(volume.voxels[(slice(None), *box)])

@@ -16,6 +16,7 @@ from rareunet.reports import DONE, FAILED, CaseReport, write_report
 from rareunet.volume_files import case_name, find_scans, read_volume, write_label_map, write_volume
 
 if TYPE_CHECKING:
+    from rareunet.bundle import Bundle
     from rareunet.prediction import Prediction
     from rareunet.predictor import Predictor
     from rareunet.volume import Volume
@@ -47,8 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
     if report is not None and world_size > 1:
         report = report.with_name(f"{report.stem}.rank{rank}{report.suffix}")
     try:
-        jobs = plan(arguments.scans, arguments.output, with_probabilities=arguments.probabilities)
-        predictor = _load(arguments, world_size)
+        bundle = _bundle(arguments)
+        channels = len(bundle.channels)
+        jobs = plan(arguments.scans, arguments.output, channels, with_probabilities=arguments.probabilities)
+        predictor = _load(bundle, arguments.device, world_size)
         for folder in (arguments.output, *([] if report is None else [report.parent])):
             _make_folder(folder)
     except (ValueError, OSError) as error:
@@ -67,14 +70,14 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def plan(scans: Sequence[str], folder: Path, *, with_probabilities: bool = False) -> list[Job]:
-    """The scans with the files they will be written to.
+def plan(scans: Sequence[str], folder: Path, channels: int, *, with_probabilities: bool = False) -> list[Job]:
+    """The scans, of a model with so many channels, with the files they will be written to.
 
     Raises:
         ValueError: no scan in a folder, two scans of the same output, or an output that is an input.
     """
     jobs = []
-    for source in find_scans(scans):
+    for source in find_scans(scans, channels):
         case = case_name(source)
         probabilities = folder / f"{case}_probabilities.nii.gz" if with_probabilities else None
         jobs.append(Job(source, case, folder / f"{case}.nii.gz", probabilities))
@@ -96,9 +99,8 @@ def plan(scans: Sequence[str], folder: Path, *, with_probabilities: bool = False
     return jobs
 
 
-def _load(arguments: argparse.Namespace, world_size: int) -> Predictor:
+def _bundle(arguments: argparse.Namespace) -> Bundle:
     from rareunet.bundle import DEFAULT_MODEL, Bundle
-    from rareunet.predictor import Predictor
 
     bundle = Bundle.load(arguments.model or DEFAULT_MODEL)
     depth = arguments.entry_depth
@@ -106,7 +108,13 @@ def _load(arguments: argparse.Namespace, world_size: int) -> Predictor:
         raise ValueError(
             f"entry depth {depth}: the model {bundle.name} has 0 to {bundle.deepest}, or choose auto."
         )
-    return Predictor(bundle, _device_of_process(arguments.device, world_size))
+    return bundle
+
+
+def _load(bundle: Bundle, device: str, world_size: int) -> Predictor:
+    from rareunet.predictor import Predictor
+
+    return Predictor(bundle, _device_of_process(device, world_size))
 
 
 def _device_of_process(device: str, world_size: int) -> str:

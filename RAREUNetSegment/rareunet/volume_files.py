@@ -83,19 +83,22 @@ def case_name(path: FilePath | Sequence[FilePath]) -> str:
     return path.name[: len(path.name) - len(_extension(path))]
 
 
-def find_scans(paths: Sequence[FilePath]) -> list[Path | list[Path]]:
+def find_scans(paths: Sequence[FilePath], channels: int) -> list[Path | list[Path]]:
     """Scans that are meant by files and folders, each ready for read_volume.
 
     A file is itself, also where it does not exist, so that one wrong name does not stop the other scans. A
     folder (not its subfolders) gives its images in the order of their names, with channel files case_0000,
     case_0001 ... as one list; a folder of DICOM files alone is one scan. Hidden files are left out.
 
+    Args:
+        channels: how many the model has; for one channel such numbers count scans, and each file is one.
+
     Raises:
         ValueError: a folder holds no scan.
     """
     scans: list[Path | list[Path]] = []
     for path in map(Path, paths):
-        scans += _scans_in_folder(path) if path.is_dir() else [path]
+        scans += _scans_in_folder(path, channels) if path.is_dir() else [path]
     return scans
 
 
@@ -148,7 +151,7 @@ def _files_in(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
 
 
-def _scans_in_folder(folder: Path) -> list[Path | list[Path]]:
+def _scans_in_folder(folder: Path, model_channels: int) -> list[Path | list[Path]]:
     images = images_in(folder)
     if not images:
         if any(is_dicom_file(file) for file in _files_in(folder)):
@@ -161,7 +164,8 @@ def _scans_in_folder(folder: Path) -> list[Path | list[Path]]:
     for case, channels in groups.items():
         # Numbers that do not count from 0000 are part of the name: scan_2023, scan_2024.
         counted = [f"{case}_{i:04d}" for i in range(len(channels))]
-        scans += [channels] if [case_name(file) for file in channels] == counted else channels
+        are_channels = [case_name(file) for file in channels] == counted
+        scans += [channels] if are_channels and (model_channels > 1 or len(channels) == 1) else channels
     return scans
 
 

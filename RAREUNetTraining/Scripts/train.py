@@ -3,8 +3,8 @@
     Slicer --no-main-window --python-script train.py -- --config FILE --output DIR
     PythonSlicer train.py --config FILE --output DIR
     python train.py --config FILE --output DIR
-    torchrun --nproc-per-node 4 train.py --config FILE --output DIR     (in Slicer's Python: PythonSlicer -m
-                                                                        torch.distributed.run --nproc-per-node ...)
+    torchrun --nproc-per-node 4 train.py --config FILE --output DIR fit.batch_size=4
+                                (in Slicer's Python: PythonSlicer -m torch.distributed.run --nproc-per-node ...)
 
     train.py --install      installs what training needs beside PyTorch, which stays as it is
     train.py --help         lists all arguments

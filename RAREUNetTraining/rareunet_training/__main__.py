@@ -61,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return COMMANDS[arguments.command].run(arguments)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        print(f"error: {str(error) or 'out of memory: close other programs.'}", file=sys.stderr)
         return 1
 
 

@@ -49,7 +49,11 @@ def label_problem(label: Volume) -> str:
     """Why a volume is no label map, '' if it is one."""
     if len(label.voxels) != 1:
         channels = len(label.voxels)
-        return f"the label map has {channels} channels: one with a number for each structure is needed."
+        return (
+            f"the label map has {channels} channels: one with a number for each structure is needed. Slicer's .seg.nrrd"
+            " has several (layers) where segments overlap: remove the overlaps (Segment Editor, Logical operators,"
+            " Subtract) and export a label map (module Segmentations, Export)."
+        )
     if np.issubdtype(label.voxels.dtype, np.floating):
         other = label.voxels[label.voxels != np.round(label.voxels)]
         if other.size or np.isinf(label.voxels).any():

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from rareunet_training.setting_rules import check_settings
+from rareunet.bundle import packaged_models
+from rareunet_training.setting_rules import check_settings, type_error
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -59,7 +61,7 @@ class ModelConfig:
         reference_spacing_mm: spacing (S, A, R) of depth 0.
         channels: names of the image channels.
         labels: label tables: value, name, color, terminology.
-        start_from: a packaged model's name or a bundle's folder, whose weights the training begins with.
+        start_from: a packaged model's name, else a bundle's folder, whose weights the training begins with.
     """
 
     name: str = "model"
@@ -214,7 +216,8 @@ class TrainingConfig:
 def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> TrainingConfig:
     """Reads a TOML file, or a config.json that a run has saved, and applies overrides such as "fit.epochs=20".
 
-    Folders in the file are relative to it, those in overrides to the working folder.
+    Folders in the file are relative to it, those in overrides to the working folder; ~ is the home folder.
+    Overrides are written as in Python or as in TOML.
 
     Raises:
         ValueError: unreadable, an unknown section or name, or a value of the wrong type.
@@ -222,7 +225,7 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Train
     content: dict[str, Any] = {}
     if path is not None:
         content = _read(Path(path))
-        _make_absolute(content.get("data", {}), Path(path).resolve().parent)
+        _make_absolute(content, Path(path).resolve().parent)
     given: dict[str, dict[str, Any]] = {}
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -230,16 +233,17 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Train
         if not (separator and dot):
             raise ValueError(f"override {override!r}: write section.name=value, for example fit.epochs=20.")
         given.setdefault(section, {})[name] = _literal(text)
-    _make_absolute(given.get("data", {}), Path.cwd())
+    _make_absolute(given, Path.cwd())
     for section, values in given.items():
         content[section] = {**content.get(section, {}), **values}
     return _build(TrainingConfig, content, "")
 
 
-def _make_absolute(data: dict[str, Any], base: Path) -> None:
-    for name in ("folder", "labels", "folds"):
-        if data.get(name):
-            data[name] = str(base / str(data[name]))
+def _make_absolute(content: dict[str, dict[str, Any]], base: Path) -> None:
+    for section, name in (("data", "folder"), ("data", "labels"), ("data", "folds"), ("model", "start_from")):
+        value = str(content.get(section, {}).get(name) or "")
+        if value and not (name == "start_from" and value in packaged_models()):
+            content[section][name] = str(base / os.path.expanduser(value))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -264,7 +268,13 @@ def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        return {"true": True, "false": False}.get(text.lower(), text)
+        pass
+    if text.startswith(("[", "{")):  # else a name that looks like a date would become one
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            pass
+    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def _build(cls: type, content: dict[str, Any], prefix: str) -> Any:
@@ -281,8 +291,7 @@ def _build(cls: type, content: dict[str, Any], prefix: str) -> Any:
             values[name] = _build(hint, value, f"{prefix}{name}.")
             continue
         if not _is_of(value, hint):
-            wanted = str(hint).replace("typing.", "") if get_args(hint) else hint.__name__
-            raise ValueError(f"{prefix}{name} is {value!r}: {wanted} is needed.")
+            raise type_error(f"{prefix}{name}", value, hint, getattr(cls(), name))
         values[name] = float(value) if hint is float else value
     return cls(**values)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
 from rareunet.architecture import Architecture
 from rareunet.bundle import Bundle
+from rareunet.errors import MemoryLadderError, is_out_of_memory
 from rareunet.free_memory import free_bytes
 from rareunet.network import RAREUNet
 from rareunet.preprocessing import padding_for
@@ -26,6 +28,10 @@ BASE_BYTES = 0.6e9
 # Gradients of activations, the loss' own tensors and the backend's work space, over the saved activations; measured.
 OVERHEAD = 1.2
 GB = 1e9
+WHAT_TO_DO = (
+    "lower fit.patch, fit.wide_patch, fit.batch_size, fit.coarse_patches or data.cache_gb, or choose a smaller network"
+    " (model.network)."
+)
 
 
 class NotEnoughMemoryError(MemoryError, ValueError):
@@ -74,14 +80,31 @@ class MemoryEstimate:
         if self.on_device > self.free:
             raise NotEnoughMemoryError(
                 f"training needs about {self.on_device / GB:.1f} GB on {self.device}, but {self.free / GB:.1f} GB are"
-                " free: lower fit.patch, fit.batch_size or data.cache_gb, or choose a smaller network"
-                " (model.network)."
+                f" free: {WHAT_TO_DO}"
             )
         if self.device != "cpu" and self.scans + BASE_BYTES > self.free_main:
             raise NotEnoughMemoryError(
                 f"the scans need {self.scans / GB:.1f} GB of main memory, but {self.free_main / GB:.1f} GB are free:"
                 " lower data.cache_gb."
             )
+
+
+@contextmanager
+def out_of_memory_told() -> Iterator[None]:
+    """Says in the settings' words when a training that was to fit did not.
+
+    Raises:
+        NotEnoughMemoryError: in place of what PyTorch or Python raise; what says itself what to do is left as it is.
+    """
+    try:
+        yield
+    except (NotEnoughMemoryError, MemoryLadderError):
+        raise
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        whose = "the GPU's memory" if isinstance(error, torch.cuda.OutOfMemoryError) else "memory"
+        raise NotEnoughMemoryError(f"training ran out of {whose}: {WHAT_TO_DO}") from error
 
 
 def estimate_memory(

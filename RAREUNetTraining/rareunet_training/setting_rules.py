@@ -1,4 +1,4 @@
-"""What settings may be: choices, ranges and the label table. No torch, as in configuration.py."""
+"""What settings may be: types, choices, ranges and the label table. No torch, as in configuration.py."""
 
 from __future__ import annotations
 
@@ -10,6 +10,29 @@ from rareunet.architecture import PRESETS
 
 if TYPE_CHECKING:
     from rareunet_training.configuration import TrainingConfig
+
+TYPES: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text in quotes",
+    list[int]: "a list of whole numbers",
+    list[float]: "a list of numbers",
+    list[str]: "a list of texts",
+    list[dict[str, Any]]: "a list of tables",
+    dict[str, Any]: "a table",
+    dict[str, float]: "a table of numbers",
+}
+
+# Where the default does not show how a value is written. In TOML, so that it serves in a file and on the command line.
+EXAMPLES = {
+    "data.exclude": "['case_1', 'case_2']",
+    "model.network": "{filters = 24}",
+    "model.channels": "['T1', 'T2']",
+    "model.labels": "[{value = 1, name = 'Liver', color = [200, 80, 60]}]",
+    "fit.wide_patch": "[48, 64, 48]",
+    "loss.weights": "{'1/4' = 2}",
+}
 
 CHOICES = {
     "fit.method": ("rare", "unet", "unet-aug-up", "unet-aug-pad"),
@@ -44,6 +67,13 @@ RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     ),
     "at least 0 and below 1": (lambda value: 0 <= value < 1, ("fit.ema_decay", "augmentation.scaling")),
 }  # fmt: skip
+
+
+def type_error(setting: str, value: Any, hint: Any, default: Any) -> ValueError:
+    """Says what is wrong with a value's type, and shows one that is right, as it is written in a shell."""
+    example = EXAMPLES.get(setting) or repr(default or "text")
+    written = f"{setting}={str(default).lower()}" if hint in (bool, int, float) else f'"{setting}={example}"'
+    return ValueError(f"{setting} is {value!r}: {TYPES[hint]} is needed, such as {written}.")
 
 
 def check_settings(config: TrainingConfig) -> None:

@@ -14,6 +14,7 @@ from rareunet.preprocessing import (
     content_box,
     normalise,
     padding_for,
+    route_of_scan,
     to_input_grid,
     to_input_part,
     to_network_grid,
@@ -185,6 +186,20 @@ def test_straight_grid_of_a_turned_scan_lies_along_the_patient():
     assert grid.route.spacing_mm == pytest.approx((1.0, 1.0, 1.0))
     assert "turned by 40 degrees" in grid.turned.describe()
     assert "resampled to 1 mm" in grid.turned.describe()
+
+
+@pytest.mark.parametrize("degrees", [0, 20, 40])
+@pytest.mark.parametrize("entry_depth", [None, 2])
+def test_route_of_scan_is_the_route_that_a_scan_takes(degrees, entry_depth):
+    """Thick slices, stored along each of the patient's axes."""
+    angle = np.deg2rad(degrees)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    for order in itertools.permutations(range(3)):
+        matrix = turn @ matrix_of((1.0, 1.0, 4.0))[:, [*order, 3]]
+        volume = Volume(np.random.default_rng(0).normal(size=(16, 16, 16)), matrix)
+        _, grid = to_network_grid(volume, REFERENCE, 4, 3, RULE, None, entry_depth)
+        assert route_of_scan(matrix, REFERENCE, 3, entry_depth) == grid.route
 
 
 @pytest.mark.parametrize(("offset", "scale"), [(1e9, 1.0), (0.0, 1e300), (-4e12, 3.0)])

@@ -85,7 +85,7 @@ def test_without_torch(tmp_path, monkeypatch):
 def test_folders_and_names(tmp_path):
     for name in ("a.nii.pt", "weights.pt"):
         (tmp_path / name).touch()
-    assert find_scans([tmp_path]) == [tmp_path / "a.nii.pt"]
+    assert find_scans([tmp_path], 1) == [tmp_path / "a.nii.pt"]
     assert case_name("x/Hippo_01.NII.PT") == "Hippo_01"
 
 

@@ -632,11 +632,13 @@ def test_scans_in_a_folder(tmp_path):
     (tmp_path / "sub" / "f.nii").touch()
     a = [tmp_path / "a_0000.nii.gz", tmp_path / "a_0001.nii.gz"]
     rest = [tmp_path / "scan_2023.nii", tmp_path / "scan_2024.nii"]
-    assert find_scans([tmp_path]) == [a, tmp_path / "b.mha", [tmp_path / "c_0000.nii"], *rest]
+    others = [tmp_path / "b.mha", [tmp_path / "c_0000.nii"], *rest]
+    assert find_scans([tmp_path], channels=2) == [a, *others]
+    assert find_scans([tmp_path], channels=1) == [*a, *others]  # numbered scans
 
 
 def test_a_file_is_itself(tmp_path):
-    assert find_scans([tmp_path / "missing.nii", str(tmp_path / "x_0000.nii")]) == [
+    assert find_scans([tmp_path / "missing.nii", str(tmp_path / "x_0000.nii")], 1) == [
         tmp_path / "missing.nii",
         tmp_path / "x_0000.nii",
     ]
@@ -644,12 +646,12 @@ def test_a_file_is_itself(tmp_path):
 
 def test_a_dicom_folder_is_one_scan(tmp_path):
     folder = dicom(tmp_path / "knee")
-    assert find_scans([folder]) == [folder]
+    assert find_scans([folder], 1) == [folder]
 
 
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no scan"):
-        find_scans([tmp_path])
+        find_scans([tmp_path], 1)
 
 
 def test_missing_file(tmp_path):

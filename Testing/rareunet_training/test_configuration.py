@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import asdict
@@ -44,6 +45,56 @@ def test_folders_are_relative_to_the_file_or_to_the_working_folder(tmp_path, mon
 
 
 @pytest.mark.parametrize(
+    ("start", "file"),
+    [("hippocampus", "hippocampus"), ("runs/liver", "DIR/runs/liver"), ("~/liver", "HOME/liver"), ("", "")],
+)
+def test_model_to_begin_with_is_a_packaged_one_or_a_folder_beside_the_file(
+    tmp_path, monkeypatch, start, file
+):
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    (tmp_path / "a.toml").write_text(f'[data]\nfolder = "~/scans"\n[model]\nstart_from = "{start}"\n')
+    config = read_config(tmp_path / "a.toml")
+    assert config.data.folder == str(home / "scans")
+    expected = file.replace("DIR", str(tmp_path)).replace("HOME", str(home))
+    assert config.model.start_from == (str(Path(expected)) if expected else "")
+
+
+SETTINGS = [
+    f"{section}.{name}" for section, settings in asdict(TrainingConfig()).items() for name in settings
+]
+FOLDERS = ("data.folder", "data.labels", "data.folds", "model.start_from")  # any text or number may name one
+
+
+@pytest.mark.parametrize("setting", [setting for setting in SETTINGS if setting not in FOLDERS])
+def test_value_of_the_wrong_type_is_answered_by_one_that_can_be_written_in_a_shell(setting):
+    with pytest.raises(ValueError, match=f"{setting} is \\(1, 2\\): [a-z ]+ is needed, such as") as raised:
+        read_config(None, [f"{setting}=(1, 2)"])
+    (example,) = shlex.split(str(raised.value).partition("such as ")[2].removesuffix("."))
+    assert example.startswith(f"{setting}=")
+    read_config(None, [example])
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ('loss.weights={"1/4" = 2}', {"1/4": 2}),
+        ("loss.weights={'1/4': 2}", {"1/4": 2}),
+        ("model.network={filters = 24}", {"filters": 24}),
+        ('model.labels=[{value = 1, name = "Liver", color = [1, 2, 3]}]', [
+            {"value": 1, "name": "Liver", "color": [1, 2, 3]}
+        ]),
+        ("log.tensorboard=false", False),
+        ("log.wandb=2024-01-02", "2024-01-02"),
+    ],
+)  # fmt: skip
+def test_overrides_are_written_as_in_python_or_toml(override, value):
+    section, _, name = override.partition("=")[0].partition(".")
+    assert getattr(getattr(read_config(None, [override]), section), name) == value
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("fit.epoch=3", "unknown configuration fit.epoch"),
@@ -52,8 +103,8 @@ def test_folders_are_relative_to_the_file_or_to_the_working_folder(tmp_path, mon
         ("fit.patch=[32, 64]", "fit.patch is .* three positive numbers"),
         ("fit.protocol=displaced", "choose aligned, published"),
         ("fit.method=resnet", "choose rare, unet, unet-aug-up, unet-aug-pad"),
-        ("fit.patch=['a', 16, 16]", r"fit.patch is \['a', 16, 16\]: list\[int\] is needed"),
-        ("fit.patch=[16.5, 16, 16]", r"fit.patch is \[16.5, 16, 16\]: list\[int\] is needed"),
+        ("fit.patch=['a', 16, 16]", r"fit.patch is \['a', 16, 16\]: a list of whole numbers is needed"),
+        ("fit.patch=[16.5, 16, 16]", r"fit.patch is \[16.5, 16, 16\]: a list of whole numbers"),
         ("fit.wide_patch=[16]", "fit.wide_patch is .* three positive numbers"),
         ("fit.workers=-1", "fit.workers is -1: at least 0"),
         ("fit.ema_decay=1", "fit.ema_decay is 1.0: at least 0 and below 1"),
@@ -67,7 +118,7 @@ def test_folders_are_relative_to_the_file_or_to_the_working_folder(tmp_path, mon
         ("data.fold_count=1", "data.fold_count is 1: at least 2"),
         ("augmentation.gamma=0", "augmentation.gamma is 0.0: at least 1"),
         ("model.reference_spacing_mm=[1, 1, 0]", "three positive numbers"),
-        ("model.labels=['Ball']", r"model.labels is \['Ball'\]: list\[dict\[str, Any\]\] is needed"),
+        ("model.labels=['Ball']", r"model.labels is \['Ball'\]: a list of tables is needed"),
         ("epochs=3", "section.name=value"),
         ("data.fold=9", "folds 0 to 4"),
         ("data.exclude=['nobody']", "no cases"),

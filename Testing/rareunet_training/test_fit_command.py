@@ -3,13 +3,16 @@
 import json
 
 import pytest
+import torch
 from training_helpers import write_data_set
 
+from rareunet.errors import MemoryLadderError
 from rareunet_training import loading, output_folder
 from rareunet_training.__main__ import main
 from rareunet_training.commands import fit
 from rareunet_training.distributed import Processes
 from rareunet_training.output_folder import claimed
+from rareunet_training.trainer import Trainer
 
 
 def start(folder, *words):
@@ -82,3 +85,54 @@ def test_exit_code_of_an_unknown_setting_is_the_one_that_the_help_names(tmp_path
     assert start(tmp_path, "fit.epoch=3") == 1
     assert "unknown configuration fit.epoch" in capsys.readouterr().err
     assert "1 failed, or a setting or the data can't be used; 2 wrong arguments" in fit.__doc__
+
+
+@pytest.mark.parametrize(("rank", "size", "words"), [(0, 5, "3 of 5 processes"), (0, 2, ""), (1, 5, "")])
+def test_processes_without_a_case_are_told(tmp_path, monkeypatch, capsys, rank, size, words):
+    write_data_set(tmp_path)
+    monkeypatch.setattr(Processes, "start", lambda device: Processes(rank, size, rank, size))
+    monkeypatch.setattr(Processes, "from_first", lambda processes, value: value)
+    monkeypatch.setattr(fit, "_prepare_and_train", lambda *words: tmp_path)
+    assert start(tmp_path, "fit.batch_size=2") == 0
+    told = capsys.readouterr().err
+    assert (f"{words} have nothing to do: set fit.batch_size to at least 5" in told) if words else not told
+
+
+LOWER = (
+    "lower fit.patch, fit.wide_patch, fit.batch_size, fit.coarse_patches or data.cache_gb, or choose a smaller network"
+    " (model.network)."
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), f"training ran out of memory: {LOWER}"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), f"training ran out of memory: {LOWER}"),
+        (
+            torch.cuda.OutOfMemoryError("CUDA out of memory."),
+            f"training ran out of the GPU's memory: {LOWER}",
+        ),
+        (MemoryLadderError("small tiles need 3 GB."), "small tiles need 3 GB."),
+        (RuntimeError("another fault"), "another fault"),
+    ],
+)
+def test_too_little_memory_is_told_with_the_settings_to_lower(tmp_path, monkeypatch, capsys, error, message):
+    def fail(trainer):
+        raise error
+
+    write_data_set(tmp_path)
+    monkeypatch.setattr(Trainer, "run", fail)
+    assert start(tmp_path) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {message}"
+    told = json.loads((tmp_path / "out" / "progress.json").read_text(encoding="utf-8"))
+    assert (told["state"], told["message"]) == ("failed", message)
+
+
+def test_command_without_memory_ends_without_a_traceback(tmp_path, monkeypatch, capsys):
+    def fail(*words):
+        raise MemoryError
+
+    monkeypatch.setattr(fit, "read_config", fail)
+    assert start(tmp_path) == 1
+    assert capsys.readouterr().err == "error: out of memory: close other programs.\n"

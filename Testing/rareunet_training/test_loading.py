@@ -118,3 +118,16 @@ def test_facts_know_the_memory_of_scans_with_two_channels(tmp_path):
     sample = training[0]
     assert training.facts[0].bytes == sample.image.nbytes + sample.label.nbytes
     assert len(sample.image) == 2
+
+
+def test_segments_that_change_their_values_stop_a_run(tmp_path):
+    sitk = pytest.importorskip("SimpleITK", reason="SimpleITK writes the .seg.nrrd files")
+    write_data_set(tmp_path)
+    for number, path in enumerate(sorted((tmp_path / "data" / "labelsTr").iterdir())):
+        label = sitk.ReadImage(str(path))
+        label.SetMetaData("Segment0_Name", "Rim" if number == 1 else "Ball")
+        label.SetMetaData("Segment0_LabelValue", "3")
+        sitk.WriteImage(label, str(path.with_name(path.name.replace(".nii.gz", ".seg.nrrd"))))
+        path.unlink()
+    with pytest.raises(ValueError, match="label 3 is Ball in ball_000, ball_002.*; Rim in ball_001"):
+        load_data(config_of(tmp_path))

@@ -46,10 +46,11 @@ class Intensities:
 
 @dataclass(frozen=True)
 class LabelVolume:
-    """How much of a label value a label map holds, ml."""
+    """How much of a label value a label map holds, ml, and what its header calls it, '' where it doesn't."""
 
     value: int
     ml: float
+    name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from rareunet.architecture import PRESETS, Architecture
 from rareunet.routing import route_for
 from rareunet_training.cases import channel_order_problem
 from rareunet_training.check.facts import ERROR, WARNING, CaseFacts, CaseReading, Finding, Triple
+from rareunet_training.check.segment_names import naming_errors
 
 if TYPE_CHECKING:
     from rareunet_training.configuration import ModelConfig
@@ -75,6 +76,7 @@ def findings_of_all(
     if problem := channel_order_problem(named_channels, expected.channels):
         found.append(Finding(ERROR, "", problem))
     found += [*_duplicates(cases), *_odd_channel_numbers(cases, expected), *_missing_labels(cases, expected)]
+    found += naming_errors(cases)
     return sorted(found, key=lambda finding: finding.severity != ERROR)
 
 

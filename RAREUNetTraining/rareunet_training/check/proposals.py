@@ -12,6 +12,7 @@ import numpy as np
 from rareunet.bundle import Label
 from rareunet_training.check.facts import CaseReading, Sizes, Triple
 from rareunet_training.check.findings import LARGEST_LABEL
+from rareunet_training.check.segment_names import segment_names
 from rareunet_training.layouts import Description, read_description
 
 # Of the cases, so many percent are not finer than the reference and so many fit into the grid.
@@ -72,8 +73,8 @@ def propose_channels(cases: Sequence[CaseReading], columns: Sequence[str] = ()) 
 
 
 def propose_labels(cases: Sequence[CaseReading]) -> tuple[Label, ...]:
-    """The label values that occur, named by dataset.json where it can, each with a colour of its own."""
-    names = _description(cases).labels
+    """The label values that occur, named by dataset.json or Slicer's segments, each with a colour of its own."""
+    names = segment_names(cases) | _description(cases).labels
     found = {volume.value for case in cases for volume in case.label_volumes}
     values = sorted(value for value in found if 0 < value <= LARGEST_LABEL)
     return tuple(Label(v, names.get(v, f"Label {v}"), _color(i)) for i, v in enumerate(values))

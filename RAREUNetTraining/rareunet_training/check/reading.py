@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +16,7 @@ from rareunet.volume import Volume
 from rareunet.volume_files import read_volume
 from rareunet_training.cases import Case, grid_problem, label_problem
 from rareunet_training.check.facts import CaseReading, FileStamp, Intensities, LabelVolume
+from rareunet_training.check.segment_names import read_segment_names
 from rareunet_training.grids import describe_difference
 
 DETACHED = (".mhd", ".nhdr")  # headers whose voxels lie in another file
@@ -41,7 +42,7 @@ def read_case(case: Case) -> CaseReading:
         if problem := label_problem(label):
             errors.append(problem)
         else:
-            reading = replace(reading, label_volumes=_label_volumes(label))
+            reading = replace(reading, label_volumes=_label_volumes(label, read_segment_names(case.label)))
             warnings += [] if reading.label_volumes else ["the label map is empty: background alone."]
             errors += [problem] if scan is not None and (problem := grid_problem(label, scan)) else []
     return replace(reading, errors=tuple(errors), warnings=tuple(dict.fromkeys(warnings)))
@@ -130,8 +131,12 @@ def _hash(voxels: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _label_volumes(label: Volume) -> tuple[LabelVolume, ...]:
+def _label_volumes(label: Volume, names: Mapping[int, str]) -> tuple[LabelVolume, ...]:
     values, counts = np.unique(label.voxels, return_counts=True)
     voxel_ml = abs(float(np.linalg.det(label.ijk_to_ras[:3, :3]))) / 1000
     pairs = zip(values.tolist(), counts.tolist(), strict=True)
-    return tuple(LabelVolume(int(value), count * voxel_ml) for value, count in pairs if value != 0)
+    return tuple(
+        LabelVolume(int(value), count * voxel_ml, names.get(int(value), ""))
+        for value, count in pairs
+        if value != 0
+    )

@@ -81,25 +81,40 @@ def fit(
         ValueError: the configuration, the scans or the folder can't be used; nothing was trained.
         TrainingStopped: should_stop was answered with yes; everything is saved.
         NonFiniteLossError, OSError: see Trainer.run.
+        MemoryError: it does not fit, as was seen before or while training.
     """
     from rareunet_training.distributed import Processes
+    from rareunet_training.memory import out_of_memory_told
     from rareunet_training.model import check_model
     from rareunet_training.output_folder import claimed
     from rareunet_training.progress import ProgressWriter
 
     check_model(config)
     processes = Processes.start(config.fit.device)
+    _warn_of_idle(processes, config.fit.batch_size)
     # A run that torchrun starts again after a failure goes on from where it was.
     resume = resume or processes.restarts > 0
     try:
         with claimed(output, resume, processes):
             progress = ProgressWriter(output, config.fit.epochs, enabled=processes.is_first)
-            with _end_told(progress):
+            with _end_told(progress), out_of_memory_told():
                 folder = _prepare_and_train(config, output, resume, watch, should_stop, processes, progress)
             progress.tell("finished", bundle=str(folder))
             return folder
     finally:
         processes.stop()
+
+
+def _warn_of_idle(processes: Processes, batch_size: int) -> None:
+    """Tells of processes that no case of a batch is left for: they would only repeat one."""
+    idle = processes.world_size - batch_size
+    if processes.is_first and idle > 0:
+        print(
+            f"warning: {idle} of {processes.world_size} processes have nothing to do: set fit.batch_size to at least"
+            f" {processes.world_size}, or start {batch_size}.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 @contextmanager
