@@ -102,7 +102,7 @@ def test_line_before_apply(panel):
     panel._parameterNode.inputVolume = node
     assert panel.ui.outlookLabel.text.splitlines() == [
         "1.0 x 1.0 x 4.0 mm: enters at depth 0, z at depth 2.",
-        "Expected Dice 0.80 ± 0.05 (measured on 40 scans, slices of 4 mm).",
+        "Expected Dice 0.80 ± 0.05 (40 scans, slices of 4 mm).",
     ]
     assert panel.ui.applyButton.enabled
     node.SetSpacing(2, 2, 2)

@@ -152,8 +152,7 @@ def expected_accuracy(card: Sequence[dict[str, Any]], spacing_mm: Sequence[float
     row = min(card, key=distance)
     if distance(row) > math.log(NEAREST_FACTOR) + 1e-6:
         return "accuracy was not measured near this voxel size"
-    dice = f"{row['dice_mean']:.2f} ± {row['dice_sd']:.2f}"
-    return f"expected Dice {dice} (measured on {row['cases']} scans, {row['condition']})"
+    return f"expected Dice {row['dice_mean']:.2f} ± {row['dice_sd']:.2f} ({row['cases']} scans, {row['condition']})"
 
 
 def _size(extent_sar: Sequence[float]) -> str:

@@ -22,11 +22,13 @@ def draw(results: Sequence[Any], picture_3d: Path | None, path: Path) -> Path:
     """One row of slices for the first scan, and its native result in 3D if there is a picture of it."""
     shown = [r for r in results if r.case == results[0].case]
     figure, axes = plt.subplots(
-        1, len(shown) + 1, figsize=(3.0 * (len(shown) + 1), 3.7), layout="constrained"
+        1, len(shown) + 1, figsize=(3.0 * (len(shown) + 1), 3.3), layout="constrained"
     )
     for axis, result in zip(axes, shown, strict=False):
         draw_slice(axis, result)
     axes[-1].set_axis_off()
+    for axis in axes:
+        axis.set_anchor("N")  # titles in one line, though the versions differ a little in height
     if picture_3d is not None:
         axes[-1].imshow(trimmed(plt.imread(picture_3d)))
         axes[-1].set_title("native 1 mm\nin 3D", fontsize=11)
