@@ -399,7 +399,9 @@ def test_killed_worker_leaves_the_segmentation_and_a_report_without_names(panel,
     assert voxel_counts(node) == before
 
 
-def test_route_in_the_report_is_the_cores_on_a_turned_scan(panel, use_worker, slicer_app):
+def test_route_in_the_report_is_the_cores_on_a_turned_scan_and_at_a_chosen_depth(
+    panel, use_worker, slicer_app
+):
     angle = np.deg2rad(40)
     turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
     matrix = np.eye(4)
@@ -410,6 +412,10 @@ def test_route_in_the_report_is_the_cores_on_a_turned_scan(panel, use_worker, sl
     finish_run(panel)
     (dialog,) = slicer_app.dialogs
     assert "Route: 1.0 x 1.0 x 1.0 mm: enters at depth 0\n" in dialog.detail
+    panel.ui.entryDepthComboBox.setCurrentIndex(2)
+    panel.ui.applyButton.click()
+    finish_run(panel)
+    assert "Route: 1.0 x 1.0 x 1.0 mm: enters at depth 1; " in slicer_app.dialogs[-1].detail
 
 
 def test_time_left():

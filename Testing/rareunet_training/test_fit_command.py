@@ -87,7 +87,9 @@ def test_exit_code_of_an_unknown_setting_is_the_one_that_the_help_names(tmp_path
     assert "1 failed, or a setting or the data can't be used; 2 wrong arguments" in fit.__doc__
 
 
-@pytest.mark.parametrize(("rank", "size", "words"), [(0, 5, "3 of 5 processes"), (0, 2, ""), (1, 5, "")])
+@pytest.mark.parametrize(
+    ("rank", "size", "words"), [(0, 5, "3 of 5"), (0, 3, "1 of 3"), (0, 2, ""), (1, 5, "")]
+)
 def test_processes_without_a_case_are_told(tmp_path, monkeypatch, capsys, rank, size, words):
     write_data_set(tmp_path)
     monkeypatch.setattr(Processes, "start", lambda device: Processes(rank, size, rank, size))
@@ -95,7 +97,10 @@ def test_processes_without_a_case_are_told(tmp_path, monkeypatch, capsys, rank, 
     monkeypatch.setattr(fit, "_prepare_and_train", lambda *words: tmp_path)
     assert start(tmp_path, "fit.batch_size=2") == 0
     told = capsys.readouterr().err
-    assert (f"{words} have nothing to do: set fit.batch_size to at least 5" in told) if words else not told
+    expected = (
+        f"{words} processes would have nothing to do: set fit.batch_size to at least {size}, or start 2."
+    )
+    assert (expected in told) if words else not told
 
 
 LOWER = (

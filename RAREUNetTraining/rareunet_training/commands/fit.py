@@ -110,8 +110,8 @@ def _warn_of_idle(processes: Processes, batch_size: int) -> None:
     idle = processes.world_size - batch_size
     if processes.is_first and idle > 0:
         print(
-            f"warning: {idle} of {processes.world_size} processes have nothing to do: set fit.batch_size to at least"
-            f" {processes.world_size}, or start {batch_size}.",
+            f"warning: {idle} of {processes.world_size} processes would have nothing to do: set fit.batch_size to at"
+            f" least {processes.world_size}, or start {batch_size}.",
             file=sys.stderr,
             flush=True,
         )
