@@ -11,8 +11,8 @@ import torch
 from rareunet import Predictor, Volume
 from rareunet.architecture import Architecture
 from rareunet.bundle import Bundle, Label
+from rareunet.intensity import IntensityRule
 from rareunet.network import RAREUNet, Walk
-from rareunet.preprocessing import IntensityRule
 from rareunet.volume_files import write_label_map, write_volume
 from rareunet_training.metrics import Agreement
 from rareunet_training.samples import Sample

@@ -182,8 +182,8 @@ def save_tiny_model(folder, name="tiny", **changes):
     import torch
 
     from rareunet.bundle import Bundle
+    from rareunet.intensity import IntensityRule
     from rareunet.network import Architecture, RAREUNet
-    from rareunet.preprocessing import IntensityRule
 
     torch.manual_seed(1)
     channels = changes.pop("channels", ({"name": "T1"},))

@@ -26,7 +26,7 @@ from rareunet.bundle_format import (
     write_hashes,
 )
 from rareunet.errors import BundleError
-from rareunet.preprocessing import IntensityRule
+from rareunet.intensity import IntensityRule
 
 if TYPE_CHECKING:
     import torch

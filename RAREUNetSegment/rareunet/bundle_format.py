@@ -10,7 +10,7 @@ from typing import Any
 
 from rareunet.architecture import Architecture
 from rareunet.errors import BundleError
-from rareunet.preprocessing import IntensityRule
+from rareunet.intensity import IntensityRule
 
 DESCRIPTION_FILE, WEIGHTS_FILE, HASHES_FILE = "bundle.json", "weights.safetensors", "SHA256SUMS"
 

@@ -17,13 +17,7 @@ from rareunet.geometry import Box, RegionOfInterest, Reorientation, box_of_regio
 from rareunet.ladder import Ladder, run_on_ladder
 from rareunet.network import RAREUNet
 from rareunet.prediction import Prediction
-from rareunet.preprocessing import (
-    NetworkGrid,
-    scanned_box,
-    to_input_grid,
-    to_input_part,
-    to_network_grid,
-)
+from rareunet.preprocessing import NetworkGrid, scanned_box, to_input_grid, to_input_part, to_network_grid
 from rareunet.routing import Router, route_for
 from rareunet.volume import Volume
 

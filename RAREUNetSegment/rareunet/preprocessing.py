@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rareunet.geometry import Box, RegionOfInterest, Reorientation, box_of_region, canonical_axes, whole_box
+from rareunet.intensity import IntensityRule, content_box, normalise
 from rareunet.oblique import (
     LARGEST_TILT,
     Turned,
@@ -29,23 +30,6 @@ from rareunet.volume import Volume
 
 # Scores brought back to the scan's spacing at a time.
 PLANES_BYTES = 32_000_000
-ABOVE_PADDING = 1e-6  # of an intensity range of 1
-FLOAT32_SAFE = 1e30
-
-
-@dataclass(frozen=True)
-class IntensityRule:
-    """Intensities between two percentiles are stretched to [0, 1] and cut beyond; each channel on its own."""
-
-    lower_percentile: float = 0.5
-    upper_percentile: float = 99.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.lower_percentile < self.upper_percentile <= 100:
-            raise ValueError(
-                f"intensity percentiles {self.lower_percentile} and {self.upper_percentile}: the lower must be"
-                " below the upper, both within 0 to 100."
-            )
 
 
 @dataclass(frozen=True)
@@ -224,81 +208,6 @@ def _without_padding(
         if after < before:
             kept[axis] = inner[axis]
     return kept[0], kept[1], kept[2]
-
-
-def normalise(image: np.ndarray, rule: IntensityRule) -> np.ndarray:
-    """Stretches each channel of (C, Z, Y, X) to [0, 1] by its own percentiles, as float32.
-
-    Voxels that are not finite, and planes of constant padding around the scan, are left out of the percentiles
-    and become 0. A constant channel becomes 0 everywhere. Done twice it changes nothing that matters (percentiles of
-    a few hundred voxels move a little): the lowest voxels of the scan itself become ABOVE_PADDING, so that they are
-    not taken for padding the next time.
-    """
-    result = np.zeros(image.shape, dtype=np.float32)
-    for channel, normalised in zip(image, result, strict=True):
-        content = content_box(channel)
-        values = normalised[content]  # a view: all that follows is in place, which large scans need
-        values[...] = _centred(channel[content])
-        finite = np.isfinite(values)
-        scanned = finite & (channel[content] != _padding_value(channel))
-        measured = values[scanned]
-        low = high = np.float32(0)
-        if measured.size:
-            ends = [rule.lower_percentile, rule.upper_percentile]
-            low, high = np.percentile(measured, ends, overwrite_input=True).astype(np.float32)
-        del measured
-        if high > low:
-            np.copyto(values, low, where=~finite)
-            values -= low
-            values /= high - low
-            np.clip(values, 0, 1, out=values)
-            np.maximum(values, ABOVE_PADDING, out=values, where=scanned)
-        else:
-            values[...] = 0
-    return result
-
-
-def _centred(voxels: np.ndarray) -> np.ndarray:
-    """The voxels, but stretched to [0, 1] where float32 would lose them (1e9 and 1e9 + 1, or 1e300)."""
-    if np.can_cast(voxels.dtype, np.float32):
-        return voxels
-    low, high = (float(reduce(voxels, axis=None)) for reduce in (np.fmin.reduce, np.fmax.reduce))
-    size = max(abs(low), abs(high))
-    if not (np.isfinite(size) and high > low) or (size < 1e4 * (high - low) and size < FLOAT32_SAFE):
-        return voxels
-    return (voxels.astype(np.float64) - low) / (high - low)
-
-
-def content_box(channel: np.ndarray) -> Box:
-    """The smallest box (z, y, x) outside which a channel (Z, Y, X) holds only its padding value, or no numbers."""
-    padding = _padding_value(channel)
-    if np.isnan(padding) and np.isfinite(_border(channel)).all():
-        return whole_box(channel.shape)
-    different = np.isfinite(channel) & (channel != padding)
-    ranges = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        used = np.flatnonzero(different.any(axis=others))
-        ranges.append(slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0))
-    z, y, x = ranges
-    return z, y, x
-
-
-def _padding_value(channel: np.ndarray) -> float:
-    """The value that fills more than half of the scan's outer planes, or NaN (which equals nothing).
-
-    Padding added to a scan covers its border; excluding that value makes the percentiles the same however
-    much of it there is.
-    """
-    border = _border(channel)
-    values, counts = np.unique(border, return_counts=True)
-    return float(values[counts.argmax()]) if counts.max() * 2 > border.size else float("nan")
-
-
-def _border(channel: np.ndarray) -> np.ndarray:
-    """The voxels of the outer planes of (Z, Y, X); those on edges twice, corners three times."""
-    planes = (channel[[0, -1]], channel[:, [0, -1]], channel[:, :, [0, -1]])
-    return np.concatenate([plane.ravel() for plane in planes])
 
 
 def network_shape(shape: Sequence[int], route: Route) -> tuple[int, int, int]:

@@ -20,8 +20,8 @@ from torch import Tensor
 from rareunet.architecture import Architecture
 from rareunet.bundle import Bundle, Label
 from rareunet.errors import BundleError
+from rareunet.intensity import IntensityRule
 from rareunet.network import RAREUNet
-from rareunet.preprocessing import IntensityRule
 
 MAX_FILTERS = 320  # fixed in the published code
 COLORS = ((128, 174, 128), (241, 214, 145), (177, 122, 101), (111, 184, 210), (216, 101, 79), (221, 130, 101))

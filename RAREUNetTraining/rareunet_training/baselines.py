@@ -19,10 +19,11 @@ from torch.nn import functional
 from rareunet.blocks import NO_AXES, Axes, Convolution, UpConvolution
 from rareunet.bundle import Bundle
 from rareunet.geometry import Reorientation
+from rareunet.intensity import normalise
 from rareunet.network import RAREUNet
 from rareunet.prediction import Prediction
 from rareunet.predictor import Predictor
-from rareunet.preprocessing import network_shape, normalise
+from rareunet.preprocessing import network_shape
 from rareunet.resampling import resample
 from rareunet.routing import Route, route_for
 from rareunet.volume import Volume

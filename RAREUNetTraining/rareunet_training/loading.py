@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from rareunet.preprocessing import IntensityRule
+from rareunet.intensity import IntensityRule
 from rareunet_training.cases import Case, find_cases, split_cases
 from rareunet_training.check import CheckReport, read_report, recheck, write_report
 from rareunet_training.check.summary import group

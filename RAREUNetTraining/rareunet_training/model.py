@@ -14,8 +14,8 @@ from rareunet.architecture import Architecture
 from rareunet.bundle import Bundle, Label
 from rareunet.bundle_format import check_schema
 from rareunet.errors import BundleError
+from rareunet.intensity import IntensityRule
 from rareunet.network import RAREUNet
-from rareunet.preprocessing import IntensityRule
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.samples import SampleFacts
 

@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import get_worker_info
 
 from rareunet.geometry import Reorientation
-from rareunet.preprocessing import IntensityRule, normalise
+from rareunet.intensity import IntensityRule, normalise
 from rareunet_training.cases import Case
 
 FOREGROUND_VOXELS = 1000  # per structure: enough to centre crops on, few enough to cost nothing

@@ -11,9 +11,9 @@ import torch
 
 from rareunet.architecture import Architecture
 from rareunet.bundle import Bundle
+from rareunet.intensity import IntensityRule
 from rareunet.network import RAREUNet
 from rareunet.predictor import Predictor
-from rareunet.preprocessing import IntensityRule
 from rareunet.volume import Volume
 from rareunet_training.baselines import baseline
 from rareunet_training.cases import Case

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rareunet.preprocessing import IntensityRule, network_shape, normalise, padding_for
+from rareunet.intensity import IntensityRule, normalise
+from rareunet.preprocessing import network_shape, padding_for
 from rareunet.resampling import resample
 from rareunet.routing import AxisDepths, Route, route_for
 from rareunet_training.degradation import corner_label, degrade, halve, majority_label

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from rareunet.bundle import Bundle, Label
+from rareunet.intensity import IntensityRule
 from rareunet.network import Architecture, RAREUNet
-from rareunet.preprocessing import IntensityRule
 from rareunet.volume import Volume
 
 

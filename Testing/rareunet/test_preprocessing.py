@@ -9,16 +9,8 @@ import pytest
 
 from rareunet import preprocessing
 from rareunet.geometry import RegionOfInterest
-from rareunet.preprocessing import (
-    IntensityRule,
-    content_box,
-    normalise,
-    padding_for,
-    route_of_scan,
-    to_input_grid,
-    to_input_part,
-    to_network_grid,
-)
+from rareunet.intensity import IntensityRule, content_box, normalise
+from rareunet.preprocessing import padding_for, route_of_scan, to_input_grid, to_input_part, to_network_grid
 from rareunet.resampling import resample, resampling_matrix, restore
 from rareunet.routing import route_for
 from rareunet.volume import Volume

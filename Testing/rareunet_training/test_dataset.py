@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from training_helpers import config_of_balls, samples
 
-from rareunet.preprocessing import IntensityRule
+from rareunet.intensity import IntensityRule
 from rareunet_training import dataset
 from rareunet_training.augmentation import build_augmentation
 from rareunet_training.configuration import AugmentationConfig

@@ -5,7 +5,7 @@ import pytest
 from evaluation_helpers import VALUE, threshold_predictor, write_blobs
 
 from rareunet import Volume
-from rareunet.preprocessing import IntensityRule
+from rareunet.intensity import IntensityRule
 from rareunet.volume_files import read_volume, write_label_map
 from rareunet_training.conditions import coarser, native, paper_scale
 from rareunet_training.evaluation import evaluate

@@ -7,7 +7,7 @@ import pytest
 from training_helpers import config_of_balls, samples
 
 from rareunet import Volume
-from rareunet.preprocessing import IntensityRule
+from rareunet.intensity import IntensityRule
 from rareunet.volume_files import write_label_map, write_volume
 from rareunet_training.augmentation import augment, build_augmentation
 from rareunet_training.cases import Case

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rareunet.preprocessing import IntensityRule, network_shape, normalise
+from rareunet.intensity import IntensityRule, normalise
+from rareunet.preprocessing import network_shape
 from rareunet.resampling import resample
 from rareunet_training.degradation import corner_label, degrade, halve, majority_label
 from rareunet_training.views import (
