@@ -125,9 +125,8 @@ def test_line_tells_of_a_turned_scan(panel):
     panel._parameterNode.inputVolume = add_scan(np.ones((8, 20, 20)), matrix @ np.diag([1.0, 1.0, 3.0, 1.0]))
     text = panel.ui.outlookLabel.text
     assert text.startswith("1.0 x 1.0 x 1.0 mm: enters at depth 0.")
-    assert (
-        "Expected Dice 0.80" in text
-    )  # that of thick slices: straightening does not bring back what they lost
+    # That of thick slices: straightening does not bring back what they lost.
+    assert "Expected Dice 0.80" in text
     assert "turned by 40 degrees against the patient's axes: the network gets it resampled to 1 mm" in text
 
 

@@ -424,9 +424,8 @@ def write_segmentation(data, name, names):
 
 def test_names_of_segments_are_proposed(data):
     write_segmentation(data, "a", {2: "Leber über", 1: "Milz "})
-    write_segmentation(
-        data, "b", {1: "milz", 2: "Leber über", 4: "Leber über"}
-    )  # 4: a name can't be given twice
+    twice = {1: "milz", 2: "Leber über", 4: "Leber über"}  # 4 can't have that name too
+    write_segmentation(data, "b", twice)
     report = data.check(ModelConfig(channels=[]))
     assert report.findings == ()
     assert [(x.value, x.name) for x in report.proposed_labels] == [

@@ -1,8 +1,8 @@
 """Trains on views at 1/4 and 1/8 alone: the fit command with no other views in a step.
 
-    python docs/study/coarse_views.py --output runs/coarse --config FILE data.folder=PATH loss.consistency=0 ...
+    python docs/study/coarse_views.py --output runs/coarse --config FILE data.folder=PATH fit.epochs=24
 
-There is nothing at full resolution in such a step to hold features against, so the consistency loss must be off.
+There is nothing at full resolution in such a step to hold features against, so there is no consistency loss.
 """
 
 from __future__ import annotations
@@ -23,4 +23,4 @@ def coarse_views(*arguments: Any) -> list[View]:
 
 if __name__ == "__main__":
     dataset.make_views = coarse_views  # type: ignore[assignment]
-    sys.exit(main(["fit", *sys.argv[1:]]))
+    sys.exit(main(["fit", *sys.argv[1:], "loss.consistency=0"]))
