@@ -18,6 +18,7 @@ class Architecture:
         max_filters: cap of the width.
         gateways: number of gateways; gateway d serves entry depth d, so this is the deepest entry depth.
         gateway_convolutions, encoder_convolutions, decoder_convolutions: convolutions in each such block.
+        residual_encoder: the blocks of the encoder and the bottleneck are residual.
         dropout: probability of dropping a channel after each stage while training.
     """
 
@@ -30,12 +31,19 @@ class Architecture:
     gateway_convolutions: int = 2
     encoder_convolutions: int = 2
     decoder_convolutions: int = 1
+    residual_encoder: bool = False
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name != "dropout" and (not isinstance(value, int) or value < (0 if name == "gateways" else 1)):
+            if name in ("residual_encoder", "dropout"):
+                continue
+            if not isinstance(value, int) or value < (0 if name == "gateways" else 1):
                 raise ValueError(f"architecture.{name} is {value!r}: a whole number of at least 1 is needed.")
+        if not isinstance(self.residual_encoder, bool):
+            raise ValueError(
+                f"architecture.residual_encoder is {self.residual_encoder!r}: write true or false."
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"architecture.dropout is {self.dropout}: choose a number in [0, 1).")
         if self.gateways >= self.stages:

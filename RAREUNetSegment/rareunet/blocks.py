@@ -26,10 +26,10 @@ def collapse_kernel(kernel: Tensor, collapsed: Axes) -> Tensor:
 
 
 class Convolution(nn.Conv3d):
-    """3x3x3 convolution that keeps the size. (B, Cin, Z, Y, X) -> (B, Cout, Z, Y, X)."""
+    """Convolution of odd kernel size that keeps the grid. (B, Cin, Z, Y, X) -> (B, Cout, Z, Y, X)."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, kernel_size=3, padding=1)
+    def __init__(self, in_channels: int, out_channels: int, size: int = 3, *, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=size, padding=size // 2, bias=bias)
 
     def kernel(self, collapsed: Axes) -> Tensor:
         """(Cout, Cin, kz, ky, kx), of size 1 along the collapsed axes."""
@@ -68,35 +68,50 @@ class UpConvolution(nn.ConvTranspose3d):
 
 
 class ConvolutionBlock(nn.Module):
-    """`repeats` x (convolution, instance norm, leaky ReLU). (B, Cin, Z, Y, X) -> (B, Cout, Z, Y, X)."""
+    """`repeats` x (convolution, instance norm, leaky ReLU). (B, Cin, Z, Y, X) -> (B, Cout, Z, Y, X).
 
-    def __init__(self, in_channels: int, out_channels: int, repeats: int = 2) -> None:
+    A residual block adds its input, brought to the same width by a 1x1x1 convolution and normalised, before the last
+    activation (He et al. 2016, with instance norm).
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, repeats: int = 2, *, residual: bool = False
+    ) -> None:
         super().__init__()
         widths = [in_channels] + [out_channels] * repeats
         self.convolutions = nn.ModuleList(
             Convolution(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True)
         )
         self.norms = nn.ModuleList(nn.InstanceNorm3d(out_channels, affine=True) for _ in range(repeats))
+        self.projection = Convolution(in_channels, out_channels, 1, bias=False) if residual else None
+        self.projection_norm = nn.InstanceNorm3d(out_channels, affine=True) if residual else None
 
     def forward(self, parts: list[Tensor], collapsed: Axes = NO_AXES) -> Tensor:
         """Takes over the parts, which are joined along their channels: the list is emptied, to free them early."""
         if _in_slabs(parts[0]):
             return self._slab_by_slab(parts, collapsed)
-        features = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        entering = features = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         parts.clear()
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            features = convolution(features, collapsed)
-            features = functional.leaky_relu(norm(features), 0.01, inplace=True)
+        for layer, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True), 1):
+            features = norm(convolution(features, collapsed))
+            if layer == len(self.convolutions) and self.projection and self.projection_norm:
+                features = features + self.projection_norm(self.projection(entering))
+            features = functional.leaky_relu(features, 0.01, inplace=True)
         return features
 
     def _slab_by_slab(self, parts: list[Tensor], collapsed: Axes) -> Tensor:
+        entering = list(parts) if self.projection else []
         layers: Iterable[tuple[Convolution, nn.InstanceNorm3d]]
         layers = zip(self.convolutions, self.norms, strict=True)  # type: ignore[arg-type]  # any Module to torch
-        for convolution, norm in layers:
+        for layer, (convolution, norm) in enumerate(layers, 1):
             features, moments = slabs.convolve(parts, convolution.kernel(collapsed), convolution.bias)
             parts[:] = [features]
-            slabs.normalise(features, moments, norm.weight, norm.bias, norm.eps)
+            normed = [slabs.Normed(features, moments, norm)]
             del features
+            if layer == len(self.convolutions) and self.projection and self.projection_norm:
+                projected = slabs.convolve(entering, self.projection.weight, None)
+                normed.append(slabs.Normed(*projected, self.projection_norm))
+            slabs.activate(normed)
         return parts.pop()
 
 

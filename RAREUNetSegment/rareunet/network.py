@@ -42,9 +42,12 @@ class RAREUNet(nn.Module):
         widths = [a.width(stage) for stage in range(a.stages + 1)]
         inputs = [a.in_channels, *widths]
         self.encoder = nn.ModuleList(
-            ConvolutionBlock(inputs[k], widths[k], a.encoder_convolutions) for k in range(a.stages)
+            ConvolutionBlock(inputs[k], widths[k], a.encoder_convolutions, residual=a.residual_encoder)
+            for k in range(a.stages)
         )
-        self.bottleneck = ConvolutionBlock(widths[-2], widths[-1], a.encoder_convolutions)
+        self.bottleneck = ConvolutionBlock(
+            widths[-2], widths[-1], a.encoder_convolutions, residual=a.residual_encoder
+        )
         self.gateways = nn.ModuleDict(
             {
                 str(d): ConvolutionBlock(a.in_channels, widths[d], a.gateway_convolutions)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from rareunet.device import computes_in_bfloat16
@@ -79,16 +79,34 @@ def convolve(parts: Sequence[Tensor], kernel: Tensor, bias: Tensor | None) -> tu
     return result, moments
 
 
-def normalise(features: Tensor, moments: Moments, weight: Tensor, bias: Tensor, eps: float) -> None:
-    """Instance norm and leaky ReLU, in place."""
-    mean, variance = moments.mean_and_variance()
-    scale = weight / (variance + eps).sqrt()
-    shift = bias - mean * scale
-    scale, shift = (vector.float()[:, :, None, None, None] for vector in (scale, shift))
-    for planes in _slabs(features):
-        slab = features[:, :, planes]
+@dataclass
+class Normed:
+    """A layer (B, C, Z, Y, X) before its instance norm."""
+
+    features: Tensor
+    moments: Moments
+    norm: nn.InstanceNorm3d
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """The norm as a factor and a summand, both (B, C, 1, 1, 1)."""
+        mean, variance = self.moments.mean_and_variance()
+        scale = self.norm.weight / (variance + self.norm.eps).sqrt()
+        shift = self.norm.bias - mean * scale
+        return scale.float()[:, :, None, None, None], shift.float()[:, :, None, None, None]
+
+
+def activate(layers: Sequence[Normed]) -> None:
+    """Instance norm of each layer, their sum, and leaky ReLU, written into the first layer's features."""
+    scales, shifts = zip(*(layer.scale_and_shift() for layer in layers), strict=True)
+    shift = torch.stack(shifts).sum(dim=0)
+    result = layers[0].features
+    for planes in _slabs(result):
+        slab = result[:, :, planes]
         values = slab.float()  # the slab itself if it is float32
-        functional.leaky_relu_(torch.addcmul(shift, values, scale, out=values), 0.01)
+        torch.addcmul(shift, values, scales[0], out=values)
+        for layer, scale in zip(layers[1:], scales[1:], strict=True):
+            values.addcmul_(layer.features[:, :, planes].float(), scale)
+        functional.leaky_relu_(values, 0.01)
         if values is not slab:
             slab.copy_(values)
 

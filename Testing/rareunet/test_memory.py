@@ -18,6 +18,9 @@ CPU = torch.device("cpu")
 ARCHITECTURES = {
     "paper": Architecture(2, 3, stages=4, filters=8, max_filters=32),
     "default": Architecture(1, 3, stages=4, filters=8, max_filters=64, decoder_convolutions=2),
+    "residual": Architecture(
+        1, 3, stages=4, filters=8, max_filters=64, encoder_convolutions=1, residual_encoder=True
+    ),
 }
 
 
@@ -59,6 +62,13 @@ def test_whole_layers_on_a_gpu_by_hand():
         - memory.SLABS_ALIVE * memory.SLAB_BYTES
     )
     assert slab_by_slab == 3 * layer
+
+
+def test_shortcut_is_one_more_layer_on_a_gpu():
+    """The peak is the bottleneck, as large as stage 0 where two axes wait: skip, input, two layers and the shortcut."""
+    architecture = Architecture(1, 2, stages=1, filters=4, gateways=0, residual_encoder=True)
+    layer = 4 * 8 * 8 * 8 * 2
+    assert walk_bytes(architecture, (8, 8, 8), (1, 1, 0), 2, in_slabs=False) == (1 + 0.5 + 3) * layer
 
 
 def test_a_slab_is_one_plane_at_least(monkeypatch):

@@ -142,6 +142,7 @@ def test_width_doubles_up_to_the_cap():
         ({"gateways": -1}, "architecture.gateways is -1"),
         ({"filters": 0}, "architecture.filters is 0"),
         ({"stages": 2.5}, "architecture.stages is 2.5"),
+        ({"residual_encoder": "yes"}, "architecture.residual_encoder is 'yes': write true or false"),
         ({"dropout": 1.0}, "architecture.dropout is 1.0"),
     ],
 )

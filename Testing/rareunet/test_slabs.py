@@ -24,11 +24,19 @@ def onednn(request, monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: request.param)
 
 
-@pytest.fixture
-def network() -> RAREUNet:
+@pytest.fixture(params=[False, True], ids=["plain", "residual"])
+def network(request) -> RAREUNet:
     torch.manual_seed(0)
-    architecture = Architecture(2, 3, stages=4, filters=4, max_filters=16, gateways=3, decoder_convolutions=2)
-    return RAREUNet(architecture).eval()
+    network = RAREUNet(
+        Architecture(
+            2, 3, stages=4, filters=4, max_filters=16, decoder_convolutions=2, residual_encoder=request.param
+        )
+    )
+    for module in network.modules():  # as after training, when no two norms are the same
+        if isinstance(module, torch.nn.InstanceNorm3d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(module.bias, -0.5, 0.5)
+    return network.eval()
 
 
 @pytest.mark.parametrize("depths", ROUTES)
