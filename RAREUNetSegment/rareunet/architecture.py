@@ -18,7 +18,8 @@ class Architecture:
         max_filters: cap of the width.
         gateways: number of gateways; gateway d serves entry depth d, so this is the deepest entry depth.
         gateway_convolutions, encoder_convolutions, decoder_convolutions: convolutions in each such block.
-        residual_encoder: the blocks of the encoder and the bottleneck are residual.
+        residual_blocks: in the bottleneck and each encoder stage but stage 0, the costly one, which has one; 0 for
+            one plain block in each.
         dropout: probability of dropping a channel after each stage while training.
     """
 
@@ -31,19 +32,16 @@ class Architecture:
     gateway_convolutions: int = 2
     encoder_convolutions: int = 2
     decoder_convolutions: int = 1
-    residual_encoder: bool = False
+    residual_blocks: int = 0
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name in ("residual_encoder", "dropout"):
-                continue
-            if not isinstance(value, int) or value < (0 if name == "gateways" else 1):
-                raise ValueError(f"architecture.{name} is {value!r}: a whole number of at least 1 is needed.")
-        if not isinstance(self.residual_encoder, bool):
-            raise ValueError(
-                f"architecture.residual_encoder is {self.residual_encoder!r}: write true or false."
-            )
+            least = 0 if name in ("gateways", "residual_blocks") else 1
+            if name != "dropout" and (not isinstance(value, int) or value < least):
+                raise ValueError(
+                    f"architecture.{name} is {value!r}: a whole number of at least {least} is needed."
+                )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"architecture.dropout is {self.dropout}: choose a number in [0, 1).")
         if self.gateways >= self.stages:
@@ -54,6 +52,10 @@ class Architecture:
     def width(self, stage: int) -> int:
         """Channels of a stage; stage == stages is the bottleneck."""
         return min(self.filters * 2**stage, self.max_filters)
+
+    def residual_blocks_of(self, stage: int) -> int:
+        """Residual blocks of an encoder stage or, with stage == stages, the bottleneck; 0 for a plain block."""
+        return self.residual_blocks if stage else min(self.residual_blocks, 1)
 
     @classmethod
     def preset(cls, name: str, in_channels: int, classes: int) -> Architecture:

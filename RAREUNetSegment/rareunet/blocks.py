@@ -115,6 +115,30 @@ class ConvolutionBlock(nn.Module):
         return parts.pop()
 
 
+class ResidualStage(nn.Module):
+    """Residual blocks, one after the other. (B, Cin, Z, Y, X) -> (B, Cout, Z, Y, X)."""
+
+    def __init__(self, in_channels: int, out_channels: int, repeats: int, blocks: int) -> None:
+        super().__init__()
+        inputs = [in_channels] + [out_channels] * (blocks - 1)
+        self.blocks = nn.ModuleList(ConvolutionBlock(i, out_channels, repeats, residual=True) for i in inputs)
+
+    def forward(self, parts: list[Tensor], collapsed: Axes = NO_AXES) -> Tensor:
+        """As ConvolutionBlock.forward."""
+        for block in self.blocks:
+            parts.append(block(parts, collapsed))
+        return parts.pop()
+
+
+def encoder_stage(
+    in_channels: int, out_channels: int, repeats: int, residual_blocks: int
+) -> ConvolutionBlock | ResidualStage:
+    """A stage of that many residual blocks; a plain block for none."""
+    if residual_blocks:
+        return ResidualStage(in_channels, out_channels, repeats, residual_blocks)
+    return ConvolutionBlock(in_channels, out_channels, repeats)
+
+
 class Head(nn.Conv3d):
     """1x1x1 convolution to logits. (B, C, Z, Y, X) -> (B, K, Z, Y, X)."""
 
@@ -161,6 +185,7 @@ __all__ = [
     "Head",
     "UpConvolution",
     "collapse_kernel",
+    "encoder_stage",
     "initialise",
     "max_pool",
 ]

@@ -37,9 +37,11 @@ def walk_bytes(
     for stage in (*range(entry_depth, a.stages), a.stages):
         gateway = stage == entry_depth and stage > 0
         repeats = a.gateway_convolutions if gateway else a.encoder_convolutions
-        residual = a.residual_encoder and not gateway
-        # Instance norm works in place in slabs, else it makes another layer. A shortcut is one more beside the last.
-        layers = (2 if residual else min(repeats, 2)) if in_slabs else (3 if residual else 2)
+        # Instance norm works in place in slabs, else it makes another layer.
+        layers = min(repeats, 2) if in_slabs else 2
+        if not gateway and (blocks := a.residual_blocks_of(stage)):
+            # The shortcut beside the last layer, and what enters the second block.
+            layers = (2 if in_slabs else 3) + (blocks > 1)
         peaks.append(skips + entering + layer[stage] * layers)
         if stage < a.stages:
             skips += layer[stage]

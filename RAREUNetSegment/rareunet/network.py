@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rareunet.architecture import Architecture
-from rareunet.blocks import Axes, ConvolutionBlock, Head, UpConvolution, initialise, max_pool
+from rareunet.blocks import (
+    Axes,
+    ConvolutionBlock,
+    Head,
+    UpConvolution,
+    encoder_stage,
+    initialise,
+    max_pool,
+)
 from rareunet.routing import AxisDepths
 
 
@@ -41,13 +49,11 @@ class RAREUNet(nn.Module):
         self.architecture = a = architecture
         widths = [a.width(stage) for stage in range(a.stages + 1)]
         inputs = [a.in_channels, *widths]
-        self.encoder = nn.ModuleList(
-            ConvolutionBlock(inputs[k], widths[k], a.encoder_convolutions, residual=a.residual_encoder)
-            for k in range(a.stages)
+        *encoder, self.bottleneck = (
+            encoder_stage(inputs[k], widths[k], a.encoder_convolutions, a.residual_blocks_of(k))
+            for k in range(a.stages + 1)
         )
-        self.bottleneck = ConvolutionBlock(
-            widths[-2], widths[-1], a.encoder_convolutions, residual=a.residual_encoder
-        )
+        self.encoder = nn.ModuleList(encoder)
         self.gateways = nn.ModuleDict(
             {
                 str(d): ConvolutionBlock(a.in_channels, widths[d], a.gateway_convolutions)

@@ -19,8 +19,9 @@ ARCHITECTURES = {
     "paper": Architecture(2, 3, stages=4, filters=8, max_filters=32),
     "default": Architecture(1, 3, stages=4, filters=8, max_filters=64, decoder_convolutions=2),
     "residual": Architecture(
-        1, 3, stages=4, filters=8, max_filters=64, encoder_convolutions=1, residual_encoder=True
+        1, 3, stages=4, filters=8, max_filters=64, encoder_convolutions=1, residual_blocks=1
     ),
+    "residual, deeper": Architecture(1, 3, stages=4, filters=8, max_filters=64, residual_blocks=2),
 }
 
 
@@ -65,10 +66,13 @@ def test_whole_layers_on_a_gpu_by_hand():
 
 
 def test_shortcut_is_one_more_layer_on_a_gpu():
-    """The peak is the bottleneck, as large as stage 0 where two axes wait: skip, input, two layers and the shortcut."""
-    architecture = Architecture(1, 2, stages=1, filters=4, gateways=0, residual_encoder=True)
+    """The peak is the bottleneck, as large as stage 0 where two axes wait: skip, input, two layers and the shortcut;
+    where a block follows another, what enters it too."""
     layer = 4 * 8 * 8 * 8 * 2
-    assert walk_bytes(architecture, (8, 8, 8), (1, 1, 0), 2, in_slabs=False) == (1 + 0.5 + 3) * layer
+    for blocks, layers in ((1, 3), (2, 4)):
+        architecture = Architecture(1, 2, stages=1, filters=4, gateways=0, residual_blocks=blocks)
+        needed = walk_bytes(architecture, (8, 8, 8), (1, 1, 0), 2, in_slabs=False)
+        assert needed == (1 + 0.5 + layers) * layer
 
 
 def test_a_slab_is_one_plane_at_least(monkeypatch):

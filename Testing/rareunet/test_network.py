@@ -131,6 +131,22 @@ def test_convolutions_per_block_are_configurable():
     assert len(network.decoder[0].convolutions) == 2
 
 
+def test_residual_blocks_spare_the_costly_stage():
+    network = RAREUNet(Architecture(stages=2, filters=2, gateways=1, residual_blocks=2))
+    stages = [*network.encoder, network.bottleneck]
+    assert [len(stage.blocks) for stage in stages] == [1, 2, 2]
+    widths = [[block.convolutions[0].in_channels for block in stage.blocks] for stage in stages]
+    assert widths == [[1], [2, 4], [4, 8]]
+
+
+def test_residual_block_adds_its_input():
+    """With its own layers silenced, what is left is the activated shortcut."""
+    block, features = ConvolutionBlock(2, 3, residual=True), torch.rand(1, 2, 4, 4, 4)
+    torch.nn.init.zeros_(block.norms[-1].weight)
+    expected = functional.leaky_relu(block.projection_norm(block.projection(features)), 0.01)
+    torch.testing.assert_close(block([features]), expected)
+
+
 def test_width_doubles_up_to_the_cap():
     assert [Architecture().width(k) for k in range(6)] == [32, 64, 128, 256, 320, 320]
 
@@ -142,7 +158,7 @@ def test_width_doubles_up_to_the_cap():
         ({"gateways": -1}, "architecture.gateways is -1"),
         ({"filters": 0}, "architecture.filters is 0"),
         ({"stages": 2.5}, "architecture.stages is 2.5"),
-        ({"residual_encoder": "yes"}, "architecture.residual_encoder is 'yes': write true or false"),
+        ({"residual_blocks": -1}, "architecture.residual_blocks is -1: a whole number of at least 0"),
         ({"dropout": 1.0}, "architecture.dropout is 1.0"),
     ],
 )

@@ -24,12 +24,12 @@ def onednn(request, monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: request.param)
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "residual"])
+@pytest.fixture(params=[0, 1, 2], ids=["plain", "residual", "two residual"])
 def network(request) -> RAREUNet:
     torch.manual_seed(0)
     network = RAREUNet(
         Architecture(
-            2, 3, stages=4, filters=4, max_filters=16, decoder_convolutions=2, residual_encoder=request.param
+            2, 3, stages=4, filters=4, max_filters=16, decoder_convolutions=2, residual_blocks=request.param
         )
     )
     for module in network.modules():  # as after training, when no two norms are the same
