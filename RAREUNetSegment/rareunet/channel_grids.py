@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from rareunet.geometry import EDGE_TOLERANCE
 from rareunet.volume import Volume
 
 SAME_GEOMETRY_MM = 1e-3  # between the channels of one scan
 LEAST_OVERLAP = 0.5  # of the first channel's field of view
-EDGE_TOLERANCE = 1e-3  # of a voxel; world matrices are rounded
 
 
 def join_channels(channels: Sequence[Volume], name: str) -> Volume:

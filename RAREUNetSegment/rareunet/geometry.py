@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Box = tuple[slice, slice, slice]
+EDGE_TOLERANCE = 1e-3  # of a voxel; world matrices are rounded
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,17 @@ class RegionOfInterest:
     def extent_sar(self) -> tuple[float, float, float]:
         """Edge lengths (S, A, R), mm; axes of its own count as the patient's that they are nearest to."""
         zyx = tuple(reversed(self.size_mm))
-        z, y, x = canonical_axes(np.eye(3) if self.axes is None else np.asarray(self.axes, dtype=float))
+        z, y, x = canonical_axes(self.frame())
         return zyx[z], zyx[y], zyx[x]
 
     def corners(self) -> np.ndarray:
         """(8, 3) corners in RAS, mm."""
-        axes = np.eye(3) if self.axes is None else np.asarray(self.axes, dtype=float)
         signs = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)])
-        return np.asarray(self.center_ras) + (signs * np.asarray(self.size_mm) / 2) @ axes.T
+        return np.asarray(self.center_ras) + (signs * np.asarray(self.size_mm) / 2) @ self.frame().T
+
+    def frame(self) -> np.ndarray:
+        """(3, 3), the box' axes as columns in RAS."""
+        return np.eye(3) if self.axes is None else np.asarray(self.axes, dtype=float)
 
 
 def box_of_region(region: RegionOfInterest, shape: Sequence[int], ijk_to_ras: np.ndarray) -> Box:
@@ -73,8 +77,8 @@ def box_of_region(region: RegionOfInterest, shape: Sequence[int], ijk_to_ras: np
     ras_to_ijk = np.linalg.inv(ijk_to_ras)
     corners = region.corners() @ ras_to_ijk[:3, :3].T + ras_to_ijk[:3, 3]
     first, last = corners.min(axis=0)[::-1], corners.max(axis=0)[::-1]
-    low = np.maximum(np.ceil(first - 1e-3).astype(int), 0)
-    high = np.minimum(np.floor(last + 1e-3).astype(int) + 1, shape)
+    low = np.maximum(np.ceil(first - EDGE_TOLERANCE).astype(int), 0)
+    high = np.minimum(np.floor(last + EDGE_TOLERANCE).astype(int) + 1, shape)
     if (low >= high).any():
         # The scan reaches half a voxel further than its outermost voxels' centres.
         if (last <= -0.5).any() or (first >= np.asarray(shape) - 0.5).any():
@@ -82,6 +86,19 @@ def box_of_region(region: RegionOfInterest, shape: Sequence[int], ijk_to_ras: np
         raise ValueError("the region of interest lies between voxel centres: enlarge it.")
     z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     return z, y, x
+
+
+def within_region(region: RegionOfInterest, box: Box, ijk_to_ras: np.ndarray) -> np.ndarray:
+    """bool (Z, Y, X) of a box (z, y, x) of a scan: which voxels' centres lie within the region."""
+    axes = region.frame()
+    to_region = axes.T @ ijk_to_ras[:3, :3]  # indices i, j, k -> mm along the region's axes
+    start = axes.T @ (ijk_to_ras[:3, 3] - np.asarray(region.center_ras))
+    tolerance = EDGE_TOLERANCE * np.abs(to_region).sum(axis=1)
+    z, y, x = np.ogrid[box]
+    inside = np.ones([part.stop - part.start for part in box], dtype=bool)
+    for row, offset, reach in zip(to_region, start, np.asarray(region.size_mm) / 2 + tolerance, strict=True):
+        inside &= np.abs(row[2] * z + row[1] * y + row[0] * x + offset) <= reach
+    return inside
 
 
 def whole_box(shape: Sequence[int]) -> Box:

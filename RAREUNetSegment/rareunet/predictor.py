@@ -13,7 +13,14 @@ import numpy as np
 from rareunet.bundle import DEFAULT_MODEL, FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT, Bundle
 from rareunet.device import best_device, choose_device
 from rareunet.errors import FieldOfViewError
-from rareunet.geometry import Box, RegionOfInterest, Reorientation, box_of_region, whole_box
+from rareunet.geometry import (
+    Box,
+    RegionOfInterest,
+    Reorientation,
+    box_of_region,
+    whole_box,
+    within_region,
+)
 from rareunet.ladder import Ladder, run_on_ladder
 from rareunet.network import RAREUNet
 from rareunet.prediction import Prediction
@@ -115,8 +122,11 @@ class Predictor:
                     "the scan is constant: the result is empty. Check that the right scan was chosen."
                 )
                 logits[1:] = logits.min() - 1
-            label_map = _label_map(logits, grid, bundle)
-            probabilities = _probabilities(logits, grid) if with_probabilities else None
+            outside = np.zeros((1, 1, 1), dtype=bool)
+            if region is not None:  # on an oblique scan grid.box holds more than the region
+                outside = ~within_region(region, grid.box, volume.ijk_to_ras)
+            label_map = _label_map(logits, grid, bundle, outside)
+            probabilities = _probabilities(logits, grid, outside) if with_probabilities else None
             volumes = _volumes_ml(label_map, volume, bundle)
         warnings += [*grid.route.warnings, *filter(None, [self._passed_over])]
         if grid.turned is not None:
@@ -173,12 +183,16 @@ def _seen(
     return (s, a, r), max(mm / limit for mm, limit in zip((s, a, r), largest, strict=True))
 
 
-def _label_map(logits: np.ndarray, grid: NetworkGrid, bundle: Bundle) -> np.ndarray:
-    """Logits (K, Z, Y, X) on the network grid -> the labels' own values (Z, Y, X) on the scan's grid."""
+def _label_map(logits: np.ndarray, grid: NetworkGrid, bundle: Bundle, outside: np.ndarray) -> np.ndarray:
+    """Logits (K, Z, Y, X) on the network grid -> the labels' own values (Z, Y, X) on the scan's grid.
+
+    Args:
+        outside: bool (Z, Y, X) of grid.box, or one for all: what is background whatever the logits say.
+    """
     values = np.array([0, *(label.value for label in bundle.labels)])
     values = values.astype(np.min_scalar_type(values.max()))
     part = to_input_part(logits, grid, lambda scores: values[scores.argmax(axis=0)][np.newaxis])
-    return to_input_grid(part[0], grid)
+    return to_input_grid(np.where(outside, values[0], part[0]), grid)
 
 
 def _volumes_ml(label_map: np.ndarray, volume: Volume, bundle: Bundle) -> dict[str, float]:
@@ -187,11 +201,12 @@ def _volumes_ml(label_map: np.ndarray, volume: Volume, bundle: Bundle) -> dict[s
     return {label.name: np.count_nonzero(label_map == label.value) * voxel_ml for label in bundle.labels}
 
 
-def _probabilities(logits: np.ndarray, grid: NetworkGrid) -> np.ndarray:
-    """Logits (K, Z, Y, X) on the network grid -> probabilities on the scan's grid, background outside the region."""
+def _probabilities(logits: np.ndarray, grid: NetworkGrid, outside: np.ndarray) -> np.ndarray:
+    """Logits (K, Z, Y, X) on the network grid -> probabilities on the scan's grid; arguments as for _label_map."""
     whole = np.zeros((len(logits), *grid.input_shape), dtype=np.float32)
     whole[0] = 1
-    whole[(slice(None), *grid.box)] = to_input_part(logits, grid, _softmax)
+    background = whole[(slice(None), *grid.box)]
+    whole[(slice(None), *grid.box)] = np.where(outside, background, to_input_part(logits, grid, _softmax))
     return whole
 
 

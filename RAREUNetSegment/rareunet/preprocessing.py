@@ -118,7 +118,7 @@ def to_network_grid(
         used = scanned_box(volume, box)
         straight = straighten(volume, used, reference_spacing_mm)
         image, grid = to_network_grid(
-            straight, reference_spacing_mm, stages, deepest, rule, None, entry_depth, router, keep_padding
+            straight, reference_spacing_mm, stages, deepest, rule, region, entry_depth, router, keep_padding
         )
         turned = Turned(tilt, part_to_ras(straight.ijk_to_ras, grid.box), volume.ijk_to_ras)
         return image, replace(grid, input_shape=volume.shape, box=used, turned=turned)

@@ -5,7 +5,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from rareunet.geometry import RegionOfInterest, Reorientation, box_of_region, whole_box
+from rareunet.geometry import RegionOfInterest, Reorientation, box_of_region, whole_box, within_region
 
 SHAPE = (3, 4, 5)
 ORIENTATIONS = list(product(permutations(range(3)), product((1, -1), repeat=3)))
@@ -102,6 +102,22 @@ def test_region_along_the_axes_of_a_turned_scan_is_exact():
     center = tuple(matrix[:3, :3] @ (20.5, 20.5, 20.5))
     region = RegionOfInterest(center, (10, 12, 14), turned(30, 1))
     assert box_of_region(region, (40, 40, 40), matrix) == (slice(14, 28), slice(15, 27), slice(16, 26))
+
+
+@pytest.mark.parametrize("axes", [None, turned(30, 1)], ids=["straight", "turned"])
+def test_voxels_within_a_region_are_those_whose_centres_it_holds(axes):
+    matrix = np.eye(4)
+    matrix[:3, :3] = turned(15, 2) @ np.diag([1.0, 2.0, 0.5])
+    region = RegionOfInterest((8.03, 24.07, 9.01), (10, 12, 6), axes)
+    box = box_of_region(region, (40, 30, 40), matrix)
+    inside = np.zeros((40, 30, 40), dtype=bool)
+    inside[box] = within_region(region, box, matrix)
+    k, j, i = np.indices(inside.shape)
+    ras = np.einsum("ab,bzyx->azyx", matrix[:3, :3], np.stack([i, j, k]))
+    along = np.einsum("ab,bzyx->azyx", region.frame().T, ras - np.reshape(region.center_ras, (3, 1, 1, 1)))
+    expected = (np.abs(along) <= np.reshape(region.size_mm, (3, 1, 1, 1)) / 2 + 1e-6).all(axis=0)
+    assert expected.any()
+    np.testing.assert_array_equal(inside, expected)
 
 
 @pytest.mark.parametrize("center", [(-100, 5, 5), (5, 5, 100)])

@@ -178,6 +178,24 @@ def test_outside_the_region_is_background(predictor, make_scan):
     assert prediction.probabilities[1:, 0, 0, 0].sum() == 0
 
 
+@pytest.mark.parametrize("degrees", [15, 35])
+def test_outside_the_region_is_background_on_an_oblique_scan(predictor, make_scan, degrees):
+    """The box of voxels that holds the region reaches beyond it there."""
+    scan, angle = make_scan((40, 40, 40)), np.deg2rad(degrees)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    matrix = turn @ scan.ijk_to_ras
+    middle = matrix[:3, :3] @ np.full(3, 19.5) + matrix[:3, 3]
+    region = RegionOfInterest(tuple(map(float, middle)), (20.0, 20.0, 20.0))
+    prediction = predictor.predict(Volume(scan.voxels, matrix), region, with_probabilities=True)
+    k, j, i = np.indices(scan.shape)
+    ras = np.einsum("ab,bzyx->azyx", matrix[:3, :3], np.stack([i, j, k])) + matrix[:3, 3, None, None, None]
+    beyond = (np.abs(ras - middle[:, None, None, None]) > 10.01).any(axis=0)
+    assert prediction.label_map[~beyond].any()
+    assert not prediction.label_map[beyond].any()
+    assert (prediction.probabilities[0][beyond] == 1).all()
+
+
 def test_region_outside_the_scan_is_refused(predictor, make_scan):
     with pytest.raises(ValueError, match="outside the scan"):
         predictor.predict(make_scan(), RegionOfInterest((500.0, 0.0, 0.0), (20.0, 20.0, 20.0)))

@@ -160,6 +160,19 @@ def test_turned_scan_comes_back_to_where_it_was(degrees, spacing):
     np.testing.assert_allclose(centroid(back[0], matrix), centroid(scan, matrix), atol=0.2)
 
 
+def test_region_on_a_turned_scan_is_what_the_network_gets():
+    angle = np.deg2rad(35)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    matrix = turn @ matrix_of((1.0, 1.0, 1.0))
+    volume = Volume(np.random.default_rng(0).normal(size=(60, 80, 80)), matrix)
+    middle = matrix[:3, :3] @ np.array([39.5, 39.5, 29.5]) + matrix[:3, 3]
+    region = RegionOfInterest(tuple(middle), (20.0, 30.0, 25.0))
+    _, grid, back = there_and_back(volume, region=region)
+    assert np.abs(np.subtract(grid.shape, (25, 30, 20))).max() <= 1
+    assert back.shape[1:] == tuple(part.stop - part.start for part in grid.box)
+
+
 def test_straight_grid_of_a_turned_scan_lies_along_the_patient():
     angle = np.deg2rad(40)
     turn = np.eye(4)
