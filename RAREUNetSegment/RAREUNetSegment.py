@@ -274,8 +274,8 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onFinished(self, finished: Finished, parameters: RAREUNetSegmentParameterNode) -> None:
         self._endRun()
         self.runDisplay.show_finished(finished)
-        untouched = parameters.outputSegmentation is None
-        if untouched and not segments.shows_another_scan(finished.node, parameters.inputVolume):
+        follows = parameters.outputSegmentation in (None, finished.target)
+        if follows and not segments.shows_another_scan(finished.node, parameters.inputVolume):
             parameters.outputSegmentation = finished.node
 
     def onFailed(self, failed: Failed) -> None:
@@ -330,7 +330,8 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
             volumeNode: a scalar volume node, or a list of them for a model with several channels, in its order.
             regionOfInterest: a markups ROI node; None for the whole scan.
             model: name of a packaged model, or a bundle's folder.
-            outputSegmentation: where to; this model's earlier segments in it are replaced. None makes a new node.
+            outputSegmentation: where to; this model's earlier segments in it are replaced. None makes a new node, as
+                do earlier segments that were edited or renamed: those stay, and a warning says so.
             device: "auto", "cpu", "cuda", "cuda:1" or "mps".
             entryDepth: "auto", or the depth at which every axis enters.
             force: segment even where the field of view is far beyond what the model was trained on.

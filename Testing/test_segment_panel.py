@@ -211,6 +211,7 @@ def test_apply_with_a_fake_predictor(panel, slicer_app):
     assert node.GetName() == "patient segmentation"
     assert panel._parameterNode.outputSegmentation is node
     text = panel.ui.resultLabel.text
+    assert "<b>patient</b>" in text
     assert "0.12" in text
     assert "Front" in text
     assert "Done on cpu in 1.5&nbsp;s" in text
@@ -228,6 +229,18 @@ def test_second_scan_does_not_replace_the_first_result(panel):
     assert panel._parameterNode.outputSegmentation is None
     panel.ui.applyButton.click()
     assert [node.GetName() for node in segmentations()] == ["first segmentation", "second segmentation"]
+
+
+def test_output_follows_where_a_changed_segmentation_was_left_alone(panel):
+    use_fake(panel)
+    panel._parameterNode.inputVolume = add_scan(scan_with_blobs())
+    panel.ui.applyButton.click()
+    (first,) = segmentations()
+    first.GetSegmentation().GetNthSegment(0).SetName("seen by Dr X")
+    panel.ui.applyButton.click()
+    _, second = segmentations()
+    assert "was changed by hand (seen by Dr X)" in panel.ui.resultLabel.text
+    assert panel.ui.outputSelector.currentNode() is second
 
 
 def test_a_second_region_goes_into_a_segmentation_of_its_own(panel):
@@ -431,6 +444,7 @@ def test_label_names_in_the_result_are_escaped():
         model={"name": "m", "version": "1.0.0"},
         describe=lambda: "done",
     )
-    text = volumes_table(prediction, labels)
+    text = volumes_table("A & B", prediction, labels)
+    assert text.startswith("<b>A &amp; B</b>")
     assert "&lt;b&gt;Front" in text
     assert "not found" in text

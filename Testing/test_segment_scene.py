@@ -230,6 +230,61 @@ def test_existing_segmentation_keeps_the_users_segments(make_logic):
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
 
 
+def edit(node, segment_id, scan):
+    import slicer.util
+
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, scan)
+    mask[:3] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segment_id, scan)
+
+
+def rename(node, segment_id, scan):
+    node.GetSegmentation().GetSegment(segment_id).SetName("Front, seen by Dr X")
+
+
+@pytest.mark.parametrize("change", [edit, rename])
+def test_segments_that_a_user_changed_stay(make_logic, change):
+    from RAREUNetSegmentLib.segments import segment_voxel_counts
+
+    node = add_scan(scan_with_blobs())
+    result = make_logic().process(node)
+    change(result, "RAREUNet_fake_5", node)
+    counts = segment_voxel_counts(result)
+    names = [result.GetSegmentation().GetSegment(i).GetName() for i in counts]
+    again = make_logic().process(node, outputSegmentation=result)
+    assert again is not result
+    assert segment_voxel_counts(result) == counts
+    assert [result.GetSegmentation().GetSegment(i).GetName() for i in counts] == names
+    assert f"was changed by hand ({names[0]})" in again.GetAttribute("RAREUNet.Warnings")
+    assert make_logic().process(node, outputSegmentation=again) is again
+
+
+def test_a_copy_of_a_segment_is_the_users(make_logic):
+    import slicer
+
+    node = add_scan(scan_with_blobs())
+    result = make_logic().process(node)
+    copy = slicer.vtkSegment()
+    copy.DeepCopy(result.GetSegmentation().GetSegment("RAREUNet_fake_5"))
+    copy.SetName("mine")
+    result.GetSegmentation().AddSegment(copy, "copy")
+    assert make_logic().process(node, outputSegmentation=result) is result
+    assert sorted(result.GetSegmentation().GetSegmentIDs()) == ["RAREUNet_fake_5", "RAREUNet_fake_9", "copy"]
+
+
+def test_a_saved_and_loaded_segmentation_counts_as_unchanged(make_logic, tmp_path):
+    import slicer.util
+
+    from RAREUNetSegmentLib.own_segments import changed_ids_of
+
+    node = add_scan(scan_with_blobs())
+    result = make_logic().process(node)
+    slicer.util.saveNode(result, str(tmp_path / "case.seg.nrrd"))
+    loaded = slicer.util.loadSegmentation(str(tmp_path / "case.seg.nrrd"))
+    assert loaded.GetSegmentation().GetNumberOfSegments() == 2
+    assert changed_ids_of(loaded.GetSegmentation(), "fake") == []
+
+
 def test_existing_segmentation_survives_a_failure(make_logic):
     from RAREUNetSegmentLib.segments import segment_voxel_counts
 

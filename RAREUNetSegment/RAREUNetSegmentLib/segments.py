@@ -11,7 +11,9 @@ import slicer.util
 import vtk
 from vtk.util import numpy_support
 
-STRUCTURE_TAG = "RAREUNet.Structure"  # "model:label value" on every segment that this module made
+from RAREUNetSegmentLib import own_segments
+from RAREUNetSegmentLib.own_segments import STRUCTURE_TAG, labelmap_name, segment_mask
+
 SEGMENT_CONTEXT = "Segmentation category and type - DICOM master list"
 REGION_CONTEXT = "Anatomic codes - DICOM master list"
 NO_CODE = ("", "", "")
@@ -22,7 +24,8 @@ def write_segmentation(
 ) -> Any:
     """Puts a prediction into a segmentation node, under the scan's transform and in its study.
 
-    Everything is made and checked before the scene is touched. Our segments of the same model are replaced,
+    Everything is made and checked before the scene is touched. Our segments of the same model are replaced (the
+    caller has looked whether a user worked on them),
     others stay as they are.
 
     Args:
@@ -78,11 +81,11 @@ def make_segments(
         segment.SetName(label.name)
         segment.SetColor(*(value / 255 for value in label.color))
         segment.SetLabelValue(number)
-        segment.AddRepresentation(_labelmap_name(), layer)
+        segment.AddRepresentation(labelmap_name(), layer)
         segment.SetTag(STRUCTURE_TAG, f"{model_name}:{label.value}")
         if label.terminology:
             segment.SetTerminology(terminology_entry(label.terminology))
-        segments[f"RAREUNet_{model_name}_{label.value}"] = segment
+        segments[own_segments.segment_id(model_name, label.value)] = segment
     return segments
 
 
@@ -105,14 +108,8 @@ def terminology_entry(terminology: dict[str, Sequence[str]]) -> str:
 def segment_voxel_counts(segmentation_node: Any) -> dict[str, int]:
     """Voxels of each segment by segment id, counted in the segments' own layers."""
     segmentation = segmentation_node.GetSegmentation()
-    counts = {}
-    for segment_id in segmentation.GetSegmentIDs():
-        segment = segmentation.GetSegment(segment_id)
-        layer = segment.GetRepresentation(_labelmap_name())
-        scalars = layer.GetPointData().GetScalars() if layer else None
-        values = numpy_support.vtk_to_numpy(scalars) if scalars else np.zeros(0)
-        counts[segment_id] = int(np.count_nonzero(values == segment.GetLabelValue()))
-    return counts
+    ids = segmentation.GetSegmentIDs()
+    return {i: int(np.count_nonzero(segment_mask(segmentation.GetSegment(i))[0])) for i in ids}
 
 
 def shows_another_scan(segmentation_node: Any, volume_node: Any) -> bool:
@@ -127,7 +124,7 @@ def shows_another_scan(segmentation_node: Any, volume_node: Any) -> bool:
 def _check_target(segmentation_node: Any, volume_node: Any) -> None:
     """Refuses a node whose other segments would move or be converted."""
     segmentation = segmentation_node.GetSegmentation()
-    if all(_is_ours(segmentation.GetSegment(i)) for i in segmentation.GetSegmentIDs()):
+    if set(own_segments.own_ids(segmentation)) == set(segmentation.GetSegmentIDs()):
         return
     name = segmentation_node.GetName()
     if segmentation_node.GetParentTransformNode() is not volume_node.GetParentTransformNode():
@@ -135,7 +132,7 @@ def _check_target(segmentation_node: Any, volume_node: Any) -> None:
             f"{name} holds other segments and lies under another transform than {volume_node.GetName()}:"
             " choose a new segmentation, or put both under the same transform."
         )
-    if segmentation.GetSourceRepresentationName() != _labelmap_name():
+    if segmentation.GetSourceRepresentationName() != labelmap_name():
         raise ValueError(
             f"{name} holds other segments, stored as {segmentation.GetSourceRepresentationName().lower()}:"
             " choose a new segmentation, or make 'Binary labelmap' its source in the module Segmentations."
@@ -163,7 +160,8 @@ def _fill(segmentation_node: Any, segments: dict[str, Any], volume_node: Any, pr
     with slicer.util.NodeModify(segmentation_node):
         segmentation = segmentation_node.GetSegmentation()
         show_3d = segmentation.ContainsRepresentation("Closed surface")
-        _remove_ours(segmentation, prediction.model["name"])
+        for segment_id in own_segments.own_ids_of(segmentation, prediction.model["name"]):
+            segmentation.RemoveSegment(segment_id)
         if segmentation.GetNumberOfSegments() == 0:
             segmentation_node.SetSourceRepresentationToBinaryLabelmap()
         segmentation_node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
@@ -174,6 +172,8 @@ def _fill(segmentation_node: Any, segments: dict[str, Any], volume_node: Any, pr
                     f"the segment {segment.GetName()} could not be added to {segmentation_node.GetName()}."
                 )
         _check_counts(segmentation_node, segments, prediction)
+        for segment in segments.values():
+            own_segments.mark_as_written(segment)
         segmentation_node.CreateDefaultDisplayNodes()
         if show_3d:
             segmentation_node.CreateClosedSurfaceRepresentation()
@@ -181,18 +181,11 @@ def _fill(segmentation_node: Any, segments: dict[str, Any], volume_node: Any, pr
     _follow_in_subject_hierarchy(segmentation_node, volume_node)
 
 
-def _remove_ours(segmentation: Any, model_name: str) -> None:
-    for segment_id in list(segmentation.GetSegmentIDs()):
-        tag = _structure_tag(segmentation.GetSegment(segment_id))
-        if tag.rpartition(":")[0] == model_name:
-            segmentation.RemoveSegment(segment_id)
-
-
 def _check_counts(segmentation_node: Any, segments: dict[str, Any], prediction: Any) -> None:
     """Holds every segment against the label map, because a wrong import goes unseen otherwise."""
     counts = segment_voxel_counts(segmentation_node)
     for segment_id, segment in segments.items():
-        value = int(_structure_tag(segment).rpartition(":")[2])
+        _, value = own_segments.structure_of(segment)
         expected = int(np.count_nonzero(prediction.label_map == value))
         if counts.get(segment_id) != expected:
             raise RuntimeError(
@@ -250,18 +243,5 @@ def _layer(values: np.ndarray, volume_node: Any) -> Any:
     return layer
 
 
-def _is_ours(segment: Any) -> bool:
-    return bool(_structure_tag(segment))
-
-
-def _structure_tag(segment: Any) -> str:
-    value = vtk.reference("")
-    return str(value) if segment.GetTag(STRUCTURE_TAG, value) else ""
-
-
 def _reference_role() -> str:
     return slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-
-
-def _labelmap_name() -> str:
-    return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def volumes_table(prediction: Any, labels: Sequence[Any]) -> str:
-    """HTML: a coloured row per structure with its volume, then what was done and what to know.
+def volumes_table(scan: str, prediction: Any, labels: Sequence[Any]) -> str:
+    """HTML: the scan, a coloured row per structure with its volume, then what was done and what to know.
 
     Args:
+        scan: its name; another one may be chosen by now.
         prediction: the core's Prediction.
         labels: the bundle's labels.
     """
@@ -23,7 +24,7 @@ def volumes_table(prediction: Any, labels: Sequence[Any]) -> str:
     model = prediction.model
     what = _text(prediction.describe()).replace(" s.", "&nbsp;s.")  # the unit stays beside its number
     done = f"{what}<br>Model {html.escape(model['name'])} {html.escape(model['version'])}."
-    return f"{table}{warnings}<p>{done}</p>"
+    return f"<b>{html.escape(scan)}</b>{table}{warnings}<p>{done}</p>"
 
 
 def _row(label: Any, volume_ml: float) -> str:

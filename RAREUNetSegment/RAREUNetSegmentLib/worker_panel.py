@@ -68,7 +68,8 @@ class RunDisplay:
     def show_finished(self, finished: Finished) -> None:
         self.clear()
         self._seconds_per_voxel[self._key] = sum(finished.answer.seconds.values()) / self._voxels
-        self._ui.resultLabel.text = summary.volumes_table(finished.answer, finished.labels)
+        scan = finished.node.GetAttribute("RAREUNet.Scan")
+        self._ui.resultLabel.text = summary.volumes_table(scan, finished.answer, finished.labels)
         self._ui.show3DButton.setSegmentationNode(finished.node)
         self._ui.resultLabel.visible = self._ui.show3DButton.visible = True
 

@@ -14,7 +14,7 @@ import vtk
 from rareunet import worker_failures
 from rareunet.channel_grids import join_channels
 from rareunet.worker_protocol import Failure
-from RAREUNetSegmentLib import segments
+from RAREUNetSegmentLib import own_segments, segments
 from RAREUNetSegmentLib.worker_report import make_report
 from RAREUNetSegmentLib.worker_request import OnAnswer, OnFailure, OnProgress, Request
 
@@ -31,11 +31,12 @@ class SegmentationError(RuntimeError):
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that came to its end: the segmentation node, and what the predictor answered."""
+    """A run that came to its end: the segmentation node, the predictor's answer, and the node that was to take it."""
 
     node: Any
     answer: Any
     labels: Sequence[Any]
+    target: Any
 
 
 @dataclass(frozen=True)
@@ -163,14 +164,27 @@ class Run:
         target = self._target
         if target is not None and not slicer.mrmlScene.IsNodePresent(target):
             target = None  # the user removed it meanwhile; the result is worth a new one
+        if target is not None and (changed := _changed_segments(target, answer.model["name"])):
+            answer.warnings.append(
+                f"{target.GetName()} was left as it is, since it was changed by hand ({changed}): the result is in a"
+                " new segmentation."
+            )
+            target = None
         node = segments.write_segmentation(answer, labels, self._nodes[0], target)
-        return Finished(node, answer, labels)
+        return Finished(node, answer, labels, self._target)
 
     def _describe(self, failure: Failure) -> Failed:
         nodes = [*self._nodes, self._target] if self._target else self._nodes
         report = make_report(failure, self.request, [node.GetName() for node in nodes])
         text = f"{failure.cause} {failure.next_step}".strip()
         return Failed(text[:1].upper() + text[1:], report, failure.refused)
+
+
+def _changed_segments(target: Any, model_name: str) -> str:
+    """Names of the segments that writing would replace and that a user has worked on."""
+    segmentation = target.GetSegmentation()
+    ids = own_segments.changed_ids_of(segmentation, model_name)
+    return ", ".join(segmentation.GetSegment(i).GetName() for i in ids)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,82 @@
+"""The segments that this module made, told from the user's by a mark of what they held when they were written."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util import numpy_support
+
+STRUCTURE_TAG = "RAREUNet.Structure"  # "model:label value"
+WRITTEN_TAG = "RAREUNet.Written"  # what the segment was when it was written
+
+
+def segment_id(model_name: str, label_value: int) -> str:
+    return f"RAREUNet_{model_name}_{label_value}"
+
+
+def mark_as_written(segment: Any) -> None:
+    """Notes name and voxels, so that what a user does to them is seen later."""
+    segment.SetTag(WRITTEN_TAG, _state(segment))
+
+
+def own_ids(segmentation: Any) -> list[str]:
+    """Ids of the segments that this module made. A copy that the user made has our tags and another id."""
+    return [i for i in segmentation.GetSegmentIDs() if _is_own(i, segmentation.GetSegment(i))]
+
+
+def own_ids_of(segmentation: Any, model_name: str) -> list[str]:
+    """Those of one model."""
+    return [i for i in own_ids(segmentation) if structure_of(segmentation.GetSegment(i))[0] == model_name]
+
+
+def changed_ids_of(segmentation: Any, model_name: str) -> list[str]:
+    """Those of one model that were renamed or edited since they were written."""
+    own = ((i, segmentation.GetSegment(i)) for i in own_ids_of(segmentation, model_name))
+    return [i for i, segment in own if _tag(segment, WRITTEN_TAG) != _state(segment)]
+
+
+def structure_of(segment: Any) -> tuple[str, int]:
+    """Model and label value of a segment that carries our tag; ("", 0) otherwise."""
+    model_name, _, value = _tag(segment, STRUCTURE_TAG).rpartition(":")
+    return model_name, int(value or 0)
+
+
+def segment_mask(segment: Any) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """bool (Z, Y, X) of the segment's layer, and the index (z, y, x) of its first voxel."""
+    layer = segment.GetRepresentation(labelmap_name())
+    scalars = layer.GetPointData().GetScalars() if layer else None
+    if scalars is None:
+        return np.zeros((0, 0, 0), dtype=bool), (0, 0, 0)
+    x0, x1, y0, y1, z0, z1 = layer.GetExtent()
+    values = numpy_support.vtk_to_numpy(scalars).reshape(z1 - z0 + 1, y1 - y0 + 1, x1 - x0 + 1)
+    return values == segment.GetLabelValue(), (z0, y0, x0)
+
+
+def labelmap_name() -> str:
+    return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+
+
+def _state(segment: Any) -> str:
+    """Hash of the name and of the voxels, however large the layer around them is."""
+    mask, start = segment_mask(segment)
+    boxes = []
+    for axis in range(3):
+        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        boxes.append(slice(used[0], used[-1] + 1) if len(used) else slice(0, 0))
+    places = [f"{first + box.start}:{first + box.stop}" for first, box in zip(start, boxes, strict=True)]
+    state = hashlib.sha256(f"{segment.GetName()} {places if mask.any() else 'empty'}".encode())
+    state.update(np.packbits(mask[tuple(boxes)]).tobytes())
+    return state.hexdigest()
+
+
+def _is_own(id_: str, segment: Any) -> bool:
+    return bool(_tag(segment, STRUCTURE_TAG)) and id_ == segment_id(*structure_of(segment))
+
+
+def _tag(segment: Any, name: str) -> str:
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(name, value) else ""
