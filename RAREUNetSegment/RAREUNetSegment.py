@@ -343,6 +343,7 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
         Raises:
             ValueError: the scan, the region, the model or the device can't be used, or another scan is being
                 segmented; nothing in the scene was changed.
+            MissingPackageError: a package is missing and was not installed.
             SegmentationError: it failed otherwise, with the scene unchanged; its `report` says more.
         """
         options = (model, outputSegmentation, device, entryDepth, force, memoryGb)

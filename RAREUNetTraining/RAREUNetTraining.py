@@ -156,7 +156,8 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller: Any = None, event: Any = None) -> None:
-        self.initializeParameterNode()
+        if self.parent.isEntered:
+            self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
         """Takes up the scene's parameter node, and in a new one the run of the last time."""
@@ -207,7 +208,7 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel_state.show_status(self.ui, status)
         panel_state.show_buttons(self.ui, choice, status, self.logic.tasks.kind, self.logic.missingPackages)
         self._showLog()
-        self.curves.update(status.rows)
+        self.curves.update(status.rows, bring_up=status.running)
         self.timer.start() if status.running or self.logic.tasks.kind else self.timer.stop()
 
     def _showLog(self) -> None:
@@ -286,7 +287,9 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _rememberPaths(self) -> None:
         for edit in self.pathEdits.values():
             if edit.currentPath:
+                edit.blockSignals(True)  # it shows another path of the history for a moment
                 edit.addCurrentPathToHistory()
+                edit.blockSignals(False)
 
     def onStop(self) -> None:
         question = _(
@@ -390,7 +393,8 @@ class RAREUNetTrainingTest(ScriptedLoadableModuleTest):
     def test_curves(self) -> None:
         """Two epochs, the second one validated, become a chart that goes again."""
         curves = TrainingCurves()
-        curves.update([{"epoch": 1, "loss total": 0.9}, {"epoch": 2, "loss total": 0.7, "dice scale 1": 0.5}])
+        rows = [{"epoch": 1, "loss total": 0.9}, {"epoch": 2, "loss total": 0.7, "dice scale 1": 0.5}]
+        curves.update(rows, bring_up=True)
         chart = slicer.util.getFirstNodeByClassByName("vtkMRMLPlotChartNode", "RAREUNet training")
         assert chart.GetNumberOfPlotSeriesNodes() == 2
         curves.remove()

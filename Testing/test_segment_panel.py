@@ -371,6 +371,24 @@ def test_declined_pytorch(panel, slicer_app):
     assert len(slicer_app.takeSlotExceptions()) == 1
 
 
+@pytest.mark.parametrize("missing", ["torch", "nibabel"])
+def test_without_a_window_nobody_is_asked(panel, monkeypatch, missing):
+    """The question would wait for ever, unseen."""
+    import slicer.packaging
+    import slicer.util
+
+    from RAREUNetSegmentLib.dependencies import MissingPackageError
+
+    if missing == "torch":
+        slicer.packaging.set_torch_present(False)
+    else:
+        slicer.packaging.missing.add(missing)
+    monkeypatch.setattr(slicer.util, "mainWindow", lambda: None)
+    with pytest.raises(MissingPackageError, match='PythonSlicer -m pip install "torch>=2.2" -r '):
+        panel.logic.process(add_scan())
+    assert slicer.packaging.calls == []
+
+
 def test_closing_the_scene_empties_the_panel(panel):
     import slicer
 

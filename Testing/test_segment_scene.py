@@ -230,6 +230,14 @@ def test_existing_segmentation_keeps_the_users_segments(make_logic):
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
 
 
+def test_label_map_is_refused_as_a_scan(make_logic):
+    import slicer
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    with pytest.raises(ValueError, match="labels is a label map: choose the scan"):
+        make_logic().process(node)
+
+
 def edit(node, segment_id, scan):
     import slicer.util
 

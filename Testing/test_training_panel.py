@@ -121,6 +121,17 @@ def epochs(number, validate_every=2):
     return rows
 
 
+def test_remembered_paths_leave_the_choice_alone(ready, tmp_path):
+    """The path edit shows another path of its history for a moment."""
+    tell(tmp_path / "old", "finished", epoch=5, epochs=5)
+    for name in ("old", "new"):
+        ready.ui.outputFolderEdit.currentPath = str(tmp_path / name)
+        ready._rememberPaths()
+    ready.ui.epochsSpinBox.value = 200
+    ready.ui.startButton.click()
+    assert "epochs = 200" in (tmp_path / "new" / "config.toml").read_text()
+
+
 def test_says_what_to_choose_first(panel, data):
     assert panel.ui.obstacleLabel.text == "Choose the folder of the scans."
     assert not panel.ui.startButton.enabled
@@ -387,6 +398,37 @@ def test_a_closed_scene_gets_the_curves_and_the_run_again(ready, tmp_path):
     assert ready._parameterNode.outputFolder == str(tmp_path / "run")
     assert len(slicer.util.getNodesByClass("vtkMRMLPlotChartNode")) == 1
     assert ready.ui.stopButton.enabled
+
+
+def test_scene_closed_in_another_module_gets_no_curves(ready, tmp_path):
+    import slicer
+    import slicer.util
+
+    ready.ui.startButton.click()
+    write_history(tmp_path / "run", epochs(4))
+    ready.poll()
+    ready.parent.exit()
+    slicer.mrmlScene.Clear(0)
+    assert not slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    ready.parent.enter()
+    assert len(slicer.util.getNodesByClass("vtkMRMLPlotChartNode")) == 1
+
+
+def test_curves_of_an_ended_run_leave_the_layout_alone(ready, tmp_path, monkeypatch):
+    import slicer.util
+
+    shown = []
+    monkeypatch.setattr(ready.curves, "show", lambda: shown.append(True))
+    tell(tmp_path / "old", "finished", epoch=4, epochs=4)
+    write_history(tmp_path / "old", epochs(4))
+    ready.ui.outputFolderEdit.currentPath = str(tmp_path / "old")
+    assert len(slicer.util.getNodesByClass("vtkMRMLPlotChartNode")) == 1
+    assert shown == []
+    ready.ui.outputFolderEdit.currentPath = str(tmp_path / "run")
+    ready.ui.startButton.click()
+    write_history(tmp_path / "run", epochs(4))
+    ready.poll()
+    assert shown == [True]
 
 
 def test_leaving_cleans_up_and_leaves_the_training_alone(slicer_app, data, tmp_path):

@@ -19,19 +19,30 @@ def ensure_packages() -> None:
     """Installs what is missing, asking first. PyTorch only through its own extension, the rest by slicer.packaging.
 
     Raises:
-        MissingPackageError: the PyTorch extension is missing, or PyTorch was declined.
+        MissingPackageError: the PyTorch extension is missing, PyTorch was declined, or there is no window to ask in.
     """
-    _ensure_torch()
     import slicer.packaging
+    import slicer.util
 
     requirements = slicer.packaging.load_requirements(REQUIREMENTS)
-    if not slicer.packaging.pip_check(requirements):
+    others_missing = not slicer.packaging.pip_check(requirements)
+    if (others_missing or not _has_torch()) and slicer.util.mainWindow() is None:
+        raise MissingPackageError(
+            "Packages are missing, and Slicer has no window to ask whether to install them. Run once:"
+            f' PythonSlicer -m pip install "torch{TORCH_VERSION}" -r "{REQUIREMENTS}"'
+        )
+    _ensure_torch()
+    if others_missing:
         slicer.packaging.pip_ensure(requirements, requester="RAREUNet")
 
 
-def _ensure_torch() -> None:
+def _has_torch() -> bool:
     # Not by the extension's torchInstalled(): it imports torch, which would stay in Slicer and stop it meanwhile.
-    if importlib.util.find_spec("torch") is not None:
+    return importlib.util.find_spec("torch") is not None
+
+
+def _ensure_torch() -> None:
+    if _has_torch():
         return
     torch_logic = _pytorch_extension()
     if torch_logic is None:

@@ -20,7 +20,7 @@ def volumes_from_nodes(nodes: Any) -> tuple[Volume, ...]:
         nodes: a vtkMRMLScalarVolumeNode, or a list of them. Linear parent transforms are honoured.
 
     Raises:
-        ValueError: no voxels, or a non-linear parent transform.
+        ValueError: no voxels, a label map, or a non-linear parent transform.
     """
     nodes = list(nodes) if isinstance(nodes, (list, tuple)) else [nodes]
     if not nodes or any(node is None for node in nodes):
@@ -83,6 +83,8 @@ def region_from_node(node: Any) -> RegionOfInterest | None:
 
 def _voxels(node: Any) -> np.ndarray:
     """(Z, Y, X); the node's own memory."""
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise ValueError(f"{node.GetName()} is a label map: choose the scan that it belongs to.")
     if node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
         raise ValueError(f"{node.GetName()} has no voxels: load the scan again or choose another one.")
     voxels = slicer.util.arrayFromVolume(node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -63,6 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parsed = build_parser().parse_args(_with_joined_roi(words))
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # a file's name must not end a batch on a terminal without its letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return int(parsed.run(parsed))
     except KeyboardInterrupt:

@@ -83,7 +83,8 @@ def write_report(path: Path, cases: Sequence[CaseReport]) -> None:
         text = _csv([_flat(row) for row in rows])
     staging = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
-        staging.write_text(text, encoding="utf-8", newline="")
+        # Names on Linux may be no text at all.
+        staging.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
         os.replace(staging, path)
     finally:
         with contextlib.suppress(OSError):

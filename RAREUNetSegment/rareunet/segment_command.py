@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 
 from rareunet.errors import MemoryLadderError
 from rareunet.reports import DONE, FAILED, CaseReport, write_report
-from rareunet.volume_files import case_name, find_scans, read_volume, write_label_map, write_volume
+from rareunet.volume_files import (
+    case_name,
+    find_scans,
+    is_segmentation,
+    read_volume,
+    write_label_map,
+    write_volume,
+)
 
 if TYPE_CHECKING:
     from rareunet.bundle import Bundle
@@ -156,6 +163,8 @@ def _segment_all(
 def _segment(predictor: Predictor, job: Job, case: CaseReport, arguments: argparse.Namespace) -> str:
     """Segments one scan, notes in its record what became of it, and returns that for a person."""
     try:
+        if segments := [str(path) for path in job.inputs if is_segmentation(path)]:
+            raise ValueError(f"{', '.join(segments)} holds segments: give the scan that they belong to.")
         volume = read_volume(job.source, arguments.series)
         prediction = predictor.predict(
             volume,

@@ -88,7 +88,8 @@ def find_scans(paths: Sequence[FilePath], channels: int) -> list[Path | list[Pat
 
     A file is itself, also where it does not exist, so that one wrong name does not stop the other scans. A
     folder (not its subfolders) gives its images in the order of their names, with channel files case_0000,
-    case_0001 ... as one list; a folder of DICOM files alone is one scan. Hidden files are left out.
+    case_0001 ... as one list; a folder of DICOM files alone is one scan. Hidden files and Slicer's segmentations are
+    left out.
 
     Args:
         channels: how many the model has; for one channel such numbers count scans, and each file is one.
@@ -105,6 +106,11 @@ def find_scans(paths: Sequence[FilePath], channels: int) -> list[Path | list[Pat
 def images_in(folder: Path) -> list[Path]:
     """The image files of a folder (not of its subfolders) by their names' endings; hidden ones are left out."""
     return [file for file in _files_in(folder) if _extension(file) in READABLE]
+
+
+def is_segmentation(path: Path) -> bool:
+    """Whether Slicer saved segments by this name, not a scan."""
+    return path.name.lower().endswith((".seg.nrrd", ".seg.nhdr"))
 
 
 def write_label_map(path: FilePath, label_map: np.ndarray, volume: Volume) -> None:
@@ -152,7 +158,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _scans_in_folder(folder: Path, model_channels: int) -> list[Path | list[Path]]:
-    images = images_in(folder)
+    images = [file for file in images_in(folder) if not is_segmentation(file)]
     if not images:
         if any(is_dicom_file(file) for file in _files_in(folder)):
             return [folder]

@@ -35,8 +35,12 @@ class TrainingCurves:
         self._ids: dict[str, str] = {}
         self._rows: Rows = ()
 
-    def update(self, rows: Rows) -> None:
-        """Shows rows of history.csv; the first ones also bring up the plot view."""
+    def update(self, rows: Rows, *, bring_up: bool) -> None:
+        """Shows rows of history.csv.
+
+        Args:
+            bring_up: with a new chart, also show the plot view.
+        """
         if not rows or (list(rows) == list(self._rows) and self._find("chart") is not None):
             return
         self._rows = rows
@@ -60,7 +64,7 @@ class TrainingCurves:
                 chart, scores, name, name.replace(DICE_PREFIX, _("Dice") + " ", 1), color, marked=True
             )
         chart.Modified()  # the view may stay empty otherwise, says slicer.util.plot
-        if chart_is_new:
+        if chart_is_new and bring_up:
             self.show()
 
     def show(self) -> None:

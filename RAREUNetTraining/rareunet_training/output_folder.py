@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from rareunet.file_lock import lock
+from rareunet_training import PROCESS_STARTED
 from rareunet_training.distributed import Processes
 from rareunet_training.progress import STOP_FILE
 
@@ -40,10 +41,17 @@ def claimed(folder: Path, resume: bool, processes: Processes) -> Iterator[None]:
                     " folder."
                 )
             else:
-                (folder / STOP_FILE).unlink(missing_ok=True)  # it stopped the last run
+                _forget_last_stop(folder / STOP_FILE)
         if problem := processes.from_first(problem):
             raise ValueError(problem)
         yield
+
+
+def _forget_last_stop(file: Path) -> None:
+    """Removes what stopped the last run; what was asked of this one since it started stays."""
+    with suppress(FileNotFoundError):
+        if file.stat().st_mtime < PROCESS_STARTED:
+            file.unlink()
 
 
 def _lock_soon(file: IO[bytes]) -> bool:

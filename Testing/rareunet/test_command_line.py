@@ -177,6 +177,27 @@ def test_a_failing_scan_is_named_and_the_others_go_on(segment, scans, tmp_path, 
     assert "ab: failed: " in errors
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are no text")
+def test_names_that_are_no_text_do_not_end_the_batch(scans, tmp_path, tiny_bundle):
+    os.rename(os.fsencode(scans / "a.nii.gz"), os.fsencode(scans) + b"/M\xfcller.nii.gz")
+    report = tmp_path / "report.json"
+    done = python(
+        *("-m", "rareunet", "segment", scans, "--model", tiny_bundle.folder, "--device", "cpu"),
+        *("--output", tmp_path / "out", "--report", report),
+        PYTHONIOENCODING="utf-8:strict",
+    )
+    assert done.returncode == 0, done.stderr
+    assert [case["status"] for case in cases_of(report)] == ["done", "done"]
+
+
+def test_segments_saved_by_slicer_are_no_scans(segment, scans, make_scan, tmp_path, capsys):
+    write_volume(scans / "a.seg.nrrd", make_scan((16, 20, 18)))
+    assert segment(scans) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.nii.gz"]
+    assert segment(scans / "a.seg.nrrd") == 1
+    assert "a.seg.nrrd holds segments: give the scan that they belong to" in capsys.readouterr().err
+
+
 def test_the_model_is_loaded_once(segment, scans, monkeypatch):
     loaded = []
     original = bundle_module.Bundle.load_network

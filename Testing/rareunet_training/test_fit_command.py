@@ -1,13 +1,14 @@
 """The fit command in one folder: what is refused, and that a refusal leaves the folder as it is."""
 
 import json
+import os
 
 import pytest
 import torch
 from training_helpers import write_data_set
 
 from rareunet.errors import MemoryLadderError
-from rareunet_training import loading, output_folder
+from rareunet_training import PROCESS_STARTED, loading, output_folder
 from rareunet_training.__main__ import main
 from rareunet_training.commands import fit
 from rareunet_training.distributed import Processes
@@ -60,6 +61,9 @@ def test_second_run_in_a_folder_is_refused(tmp_path, monkeypatch, capsys):
         assert start(tmp_path) == 1
         assert f"another run writes to {tmp_path / 'out'}: wait for its end" in capsys.readouterr().err
         assert contents(tmp_path / "out") == before
+    with claimed(tmp_path / "out", False, Processes()):
+        assert stop.exists()  # asked of this process, while it started
+    os.utime(stop, (PROCESS_STARTED - 1,) * 2)
     with claimed(tmp_path / "out", False, Processes()):
         assert not stop.exists()
 

@@ -157,7 +157,10 @@ def start(main_window: bool = True) -> Application:
     scene, logic = _make_scene()
     _application = slicer.app = Application(scene, logic, qt_application)
     atexit.register(_application.aboutToQuit.emit)  # QCoreApplication::exec emits it when its loop has ended
-    if not main_window:
+    if main_window:
+        _application._main_window = QtWidgets.QMainWindow()
+        _application._main_window.setObjectName("qSlicerMainWindow")  # by which slicer.util finds it
+    else:
         _application._layout_manager = None
     logics = module_logics.install(scene, logic)
     _application._io = CoreIOManager(logics, logic)

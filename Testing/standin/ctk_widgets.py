@@ -87,6 +87,7 @@ class ctkPathLineEdit(QtWidgets.QWidget):
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
+        self._history: list[str] = []
         self._edit = QtWidgets.QLineEdit(self)
         self._browse = QtWidgets.QToolButton(self)
         self._browse.setText("...")
@@ -108,7 +109,16 @@ class ctkPathLineEdit(QtWidgets.QWidget):
     showHistoryButton = stored_property(bool, "showHistoryButton", True)
 
     def addCurrentPathToHistory(self) -> None:
-        """Accepted; there is no history here."""
+        """Puts the path first in the history. Where it is there already and current, it is taken out first, and the
+        combo box shows its neighbour meanwhile (ctkPathLineEdit.cpp, QComboBox::removeItem)."""
+        path = self.currentPath
+        place = self._history.index(path) if path in self._history else -1
+        if place >= 0:
+            del self._history[place]
+            if self._history:
+                self.currentPath = self._history[max(place - 1, 0)]
+        self._history.insert(0, path)
+        self.currentPath = path
 
 
 @with_setters
