@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from rareunet_training.conditions import groups, paper_scale_names
-from rareunet_training.metrics import METRICS
+from rareunet_training.metrics import METRICS, Agreement
 from rareunet_training.samples import Shape
 from rareunet_training.score_files import ScoreSet
-from rareunet_training.scores import Score, mean_of, median_of
+from rareunet_training.scores import Score, by_condition, mean_of, median_of
 
 RESAMPLES = 5000  # of the bootstrap
 TIE = 1e-6  # less is rounding
+# 0 where one side alone has a structure, so 1 where neither has it
+OVERLAPS = ("dice", "iou", "surface_dice")
+VOLUME_ERROR = "volume_error_percent"
 
 
 @dataclass(frozen=True)
 class PairedDifference:
     """How `other` differs from `base` on the cases that both were scored on, under one condition or several.
+
+    A case counts with its mean over the structures that have a value in both. Overlaps are 1 for a structure that the
+    reference and one answer don't have and the other answer has; volume errors count without their sign.
 
     Attributes:
         condition, base, other: names.
@@ -105,13 +111,45 @@ def compare(
     found = {condition: pairs for condition, pairs in found.items() if pairs}
     if not found:
         raise ValueError(
-            f"{base.name} and {other.name} have no {METRICS[metric].title} of the same case and condition in common:"
+            f"{base.name} and {other.name} have no {title_of(metric)} of the same case and condition in common:"
             " evaluate them on the same scans with the same protocol."
         )
     names, higher = (base.name, other.name), METRICS[metric].higher_is_better
     single = [_difference(condition, names, [pairs], higher) for condition, pairs in found.items()]
     means = [_difference(title, names, pairs, higher) for title, pairs in _grouped(found).items()]
     return [*_corrected(single), *_corrected(means)]
+
+
+def title_of(metric: str) -> str:
+    """What a comparison calls a measure."""
+    title = METRICS[metric].title
+    return f"absolute {title}" if metric == VOLUME_ERROR else title
+
+
+def missed_alone(base: ScoreSet, other: ScoreSet, metric: str = "dice", frame: str = "scan") -> list[str]:
+    """Sentences that count the structures which one of the two alone missed or made up, and which `compare` leaves out
+    because they have no value then. Arguments as there.
+    """
+    sentences: list[str] = []
+    for condition in by_condition(base.scores):
+        both = [
+            pair
+            for pair in _of_both(base, other, condition).values()
+            if all(score.agreements(frame) for score in pair)
+        ]
+        for index, label in enumerate(base.labels):
+            unpaired = [
+                (ours.agreements(frame)[index], theirs.agreements(frame)[index])
+                for ours, theirs in both
+                if not np.isfinite(_values(ours, theirs, metric, frame)[:, index]).all()
+            ]
+            swapped = [(theirs, ours) for ours, theirs in unpaired]
+            for one, another, pairs in (
+                (base.name, other.name, unpaired),
+                (other.name, base.name, swapped),
+            ):
+                sentences += _alone(f"{condition}: {one}, unlike {another},", label, pairs, len(both))
+    return sentences
 
 
 def terms_of(scores: ScoreSet) -> Terms:
@@ -152,17 +190,41 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _pairs(base: ScoreSet, other: ScoreSet, condition: str, metric: str, frame: str) -> Pairs:
-    """The cases with a finite value in both."""
-    ours, theirs = _by_case(base, condition), _by_case(other, condition)
-    pairs = {
-        case: _Pair(
-            mean_of(ours[case].values(metric, frame)), mean_of(theirs[case].values(metric, frame)),
-            ours[case].seconds, theirs[case].seconds,
-        )
-        for case in ours
-        if case in theirs
-    }  # fmt: skip
+    """The cases with a value of some structure in both."""
+    pairs = {}
+    for case, (ours, theirs) in _of_both(base, other, condition).items():
+        values = _values(ours, theirs, metric, frame)
+        paired = values[:, np.isfinite(values).all(axis=0)]
+        pairs[case] = _Pair(mean_of(paired[0]), mean_of(paired[1]), ours.seconds, theirs.seconds)
     return {case: pair for case, pair in pairs.items() if np.isfinite([pair.base, pair.other]).all()}
+
+
+def _values(ours: Score, theirs: Score, metric: str, frame: str) -> np.ndarray:
+    """A case's measure in both as it is paired, (2, structures); NaN or infinite where there is none."""
+    measured = [score.values(metric, frame) for score in (ours, theirs)]
+    if not all(measured):
+        return np.full((2, len(ours.dice)), np.nan)
+    values = np.array(measured)
+    if metric in OVERLAPS:
+        return np.where(np.isnan(values) & np.isfinite(values).any(axis=0), 1.0, values)
+    return np.abs(values) if metric == VOLUME_ERROR else values
+
+
+def _alone(who: str, label: str, pairs: Sequence[tuple[Agreement, Agreement]], cases: int) -> Iterator[str]:
+    """Sentences about a structure that the first of each pair missed or made up and the second did not."""
+    if missed := sum(first.not_found and not second.not_found for first, second in pairs):
+        yield f"{who} did not find {label} in {missed} of {cases} cases."
+    if made_up := sum(first.not_there and not second.not_there for first, second in pairs):
+        yield f"{who} found {label} in {made_up} of {cases} cases that don't have it."
+
+
+def _of_both(base: ScoreSet, other: ScoreSet, condition: str) -> dict[str, tuple[Score, Score]]:
+    """Scores of the cases that both were scored on, by case."""
+    ours, theirs = (
+        {score.case: score for score in scores.scores if score.condition == condition}
+        for scores in (base, other)
+    )
+    return {case: (score, theirs[case]) for case, score in ours.items() if case in theirs}
 
 
 def _grouped(found: Mapping[str, Pairs]) -> dict[str, list[Pairs]]:
@@ -184,7 +246,7 @@ def _difference(
     a = np.array([mean_of([pair.base for pair in pairs]) for pairs in by_case])
     b = np.array([mean_of([pair.other for pair in pairs]) for pairs in by_case])
     differences = b - a
-    gains = differences if higher_is_better else np.abs(a) - np.abs(b)
+    gains = differences if higher_is_better else -differences
     error = float(differences.std(ddof=1) / np.sqrt(len(cases))) if len(cases) > 1 else float("nan")
     p_value = _wilcoxon(differences)
     ours = median_of([mean_of([pair.base_seconds for pair in pairs]) for pairs in by_case])
@@ -217,10 +279,6 @@ def _bootstrap(differences: np.ndarray) -> tuple[float, float]:
         (differences,), np.mean, n_resamples=RESAMPLES, method="percentile", random_state=0
     ).confidence_interval
     return float(result.low), float(result.high)
-
-
-def _by_case(scores: ScoreSet, condition: str) -> dict[str, Score]:
-    return {score.case: score for score in scores.scores if score.condition == condition}
 
 
 def _check_references(base: ScoreSet, other: ScoreSet) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rareunet.routing import COARSEST_RESIDUAL
 from rareunet.volume import Volume
 from rareunet_training.degradation import corner_label, degrade, halve, majority_label
 from rareunet_training.samples import Sample
@@ -28,7 +29,7 @@ class Condition:
     Attributes:
         name: what tables call it.
         present: Sample and number of classes -> the presented scan, and the classes (Z, Y, X) of its voxels.
-        applies: whether a scan can be presented so; one coarser than the condition can't.
+        applies: whether a scan can be presented so; one that is coarser along some axis can't.
     """
 
     name: str
@@ -59,8 +60,10 @@ def coarser(name: str, spacing_mm: Sequence[float], thickness: float = 1.0) -> C
 
     def applies(sample: Sample) -> bool:
         steps, sizes = coarsening(sample)
+        # A spacing up to this much coarser still enters the network as the one in the condition's name does.
+        near = all(h <= COARSEST_RESIDUAL * w for h, w in zip(sample.spacing_mm, spacing_mm, strict=True))
         finer = max(sample.spacing_mm) <= max(spacing_mm) * 1.001
-        return finer and max(steps) > 1.001 and min(sizes) >= 2
+        return near and finer and max(steps) > 1.001 and min(sizes) >= 2
 
     return Condition(name, present, applies)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from rareunet_training.samples import Sample
 from rareunet_training.scores import Score
 
 Metrics = Literal["dice", "all"]
+STEPPED_DOWN = "The scan was segmented in "  # begins what rareunet.ladder says of every way but the first
 
 
 class Segmenter(Protocol):
@@ -57,10 +59,16 @@ def evaluate(
             on_prediction(sample, condition, volume, prediction.label_map)
             predicted = class_indices(prediction.label_map, values)
             seconds = sum(prediction.seconds.values())
-            scores.append(
-                score(sample, condition.name, volume, predicted, reference, len(values) + 1, seconds, metrics)
+            found = score(
+                sample, condition.name, volume, predicted, reference, len(values) + 1, seconds, metrics
             )
+            scores.append(replace(found, stepped_down=_stepped_down(prediction)))
     return scores
+
+
+def _stepped_down(prediction: Prediction) -> bool:
+    """See scores.Score."""
+    return any(warning.startswith(STEPPED_DOWN) for warning in prediction.warnings)
 
 
 def score(

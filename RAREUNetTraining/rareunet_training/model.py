@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,6 +65,25 @@ def describe_bundle(config: TrainingConfig, training: Sequence[SampleFacts]) -> 
 def check_model(config: TrainingConfig) -> None:
     """Refuses what no bundle can say or hold, before any scan is read. Raises ValueError as describe_bundle does."""
     describe_bundle(config, [SampleFacts("any", (1, 1, 1), (1.0, 1.0, 1.0))])
+
+
+def check_held_out(bundle: Bundle, held_out: Sequence[SampleFacts]) -> None:
+    """Refuses held-out cases that the model to start from has learnt: their scores would say nothing.
+
+    Args:
+        bundle: from describe_bundle.
+
+    Raises:
+        ValueError: some are; says which.
+    """
+    data: Any = bundle.training["data"]
+    learnt = [facts.name for facts in held_out if case_hash(facts.name) in data["case_hashes"]]
+    if learnt:
+        raise ValueError(
+            f"model.start_from was trained on {len(learnt)} of the {len(held_out)} held-out cases"
+            f" ({', '.join(learnt[:3])}{', ...' if len(learnt) > 3 else ''}), or on others of the same names: set"
+            " data.fold=-1 to hold none out, leave them out by data.exclude=[...], or start from another model."
+        )
 
 
 def take_weights(network: RAREUNet, bundle: Bundle) -> None:

@@ -62,7 +62,8 @@ def write_scores(scores: ScoreSet, path: Path) -> None:
 
 
 def read_scores(path: Path) -> ScoreSet:
-    """Reads scores.json; one that does not tell its crop was made on the paper's.
+    """Reads scores.json; one that does not tell its crop was made on the paper's, and one that does not tell of memory
+    had enough.
 
     Raises:
         ValueError: unreadable, or not what write_scores writes.
@@ -92,6 +93,7 @@ def _score(row: Mapping[str, Any]) -> Score:
         seconds=_number(row["seconds"]),
         on_scan=tuple(map(_agreement, row["on_scan"])),
         in_world=tuple(map(_agreement, row["in_world"])),
+        stepped_down=bool(row.get("stepped_down", False)),
     )
 
 

@@ -26,6 +26,8 @@ class Score:
         seconds: what the prediction took.
         on_scan: all measures of each structure on the presented scan's grid; empty if only Dice was asked for.
         in_world: the same on the original scan's grid, against its full-resolution label map.
+        stepped_down: too little memory was free for one piece on the device that was asked for: the scan went through
+            the network in tiles, in bfloat16 or on the CPU.
     """
 
     case: str
@@ -35,6 +37,7 @@ class Score:
     seconds: float
     on_scan: tuple[Agreement, ...] = ()
     in_world: tuple[Agreement, ...] = ()
+    stepped_down: bool = False
 
     @property
     def mean_dice(self) -> float:
@@ -45,7 +48,11 @@ class Score:
         """A measure of each structure; empty where it was not measured."""
         if metric == "dice" and frame == "scan":
             return self.dice
-        return tuple(getattr(a, metric) for a in (self.on_scan if frame == "scan" else self.in_world))
+        return tuple(getattr(agreement, metric) for agreement in self.agreements(frame))
+
+    def agreements(self, frame: str = "scan") -> tuple[Agreement, ...]:
+        """All measures of each structure; empty where they were not measured."""
+        return self.on_scan if frame == "scan" else self.in_world
 
 
 @dataclass(frozen=True)
@@ -179,6 +186,17 @@ def not_found(scores: Sequence[Score], label_names: Sequence[str]) -> list[str]:
                     f"{condition}: {name} was found in {false} of {len(found)} cases that don't have it."
                 )
     return sentences
+
+
+def memory_note(scores: Sequence[Score]) -> str:
+    """A sentence that counts the scans for which too little memory was free; '' if there are none."""
+    count = sum(score.stepped_down for score in scores)
+    if not count:
+        return ""
+    return (
+        f"Too little memory was free for {count} of {len(scores)} scans, which were segmented in tiles, in bfloat16 or"
+        " on the CPU: with more of it their scores and seconds can be others."
+    )
 
 
 def write_csv(scores: Sequence[Score], label_names: Sequence[str], path: Path) -> None:

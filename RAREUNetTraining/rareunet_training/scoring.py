@@ -76,7 +76,12 @@ class Contestant:
 
 
 def score_contestants(contestants: Sequence[Contestant], plan: Plan) -> list[ScoreSet]:
-    """Scores all on one case after the other, so that a busy hour of the machine slows all of them alike."""
+    """Scores all on one case after the other, so that a busy hour of the machine slows all of them alike.
+
+    Raises:
+        ValueError, OSError: a case can't be used, see samples.load_sample; known before anything is scored.
+    """
+    _read_all(plan.labelled.cases, contestants)
     references: list[dict[str, str]] = [{} for _ in contestants]
     scores: list[list[Score]] = [[] for _ in contestants]
     for case in plan.labelled.cases:
@@ -98,6 +103,14 @@ def score_contestants(contestants: Sequence[Contestant], plan: Plan) -> list[Sco
         )
         for one, hashes, found in zip(contestants, references, scores, strict=True)
     ]
+
+
+def _read_all(cases: Sequence[Case], contestants: Sequence[Contestant]) -> None:
+    """Reads every case with each of the label sets: minutes, where scoring up to a case that fails can take hours."""
+    label_sets = {tuple(contestant.labels) for contestant in contestants}
+    for case in cases:
+        for values in label_sets:
+            load_sample(case, values, IntensityRule())
 
 
 def usual_protocol(bundle: Bundle) -> str:

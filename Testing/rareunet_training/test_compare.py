@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evaluation_helpers import ARCHITECTURE, VALUE, save_bundle, scored, write_blobs
+from evaluation_helpers import ARCHITECTURE, VALUE, agreement, save_bundle, scored, write_blobs
 
 from rareunet import Predictor
 from rareunet.bundle import Label
@@ -16,11 +16,13 @@ from rareunet.network import RAREUNet
 from rareunet.volume_files import read_volume, write_label_map
 from rareunet_training.__main__ import main
 from rareunet_training.commands.compare import METRIC_NAMES
-from rareunet_training.comparison import compare, holm
+from rareunet_training.commands.evaluate import show
+from rareunet_training.comparison import compare, holm, missed_alone
 from rareunet_training.conditions import PAPER_SHAPE
 from rareunet_training.labelled_cases import external_cases
-from rareunet_training.metrics import METRICS
+from rareunet_training.metrics import ABSENT, METRICS
 from rareunet_training.score_files import ScoreSet, read_scores, write_scores
+from rareunet_training.scores import Score
 from rareunet_training.scoring import Plan, folder_contestant
 
 CASES = ("a", "b", "c", "d", "e", "f")
@@ -68,8 +70,8 @@ def nearer(agreement):
 
 
 def test_only_cases_of_both_are_paired():
-    base = score_set("base", [0.5, 0.5, float("nan"), 0.5], cases=("a", "b", "c", "x"))
-    other = score_set("other", [0.6, 0.4, 0.9], cases=("a", "b", "c"))
+    base = score_set("base", [0.5, 0.5, math.nan, 0.5], cases=("a", "b", "c", "x"))
+    other = score_set("other", [0.6, 0.4, math.nan], cases=("a", "b", "c"))
     (found,) = compare(base, other)
     assert (found.cases, found.difference, found.wins, found.losses) == (2, pytest.approx(0), 1, 1)
 
@@ -104,7 +106,10 @@ def joined(*parts):
 def test_means_over_conditions_are_of_each_case_first():
     """Three cases, differences 0.1, 0.2, 0.3 at 2 mm and 0.3, 0.2, none at 3 mm: their means are 0.2, 0.2, 0.3."""
     cases, fine, coarse = CASES[:3], "isotropic 2 mm", "isotropic 3 mm"
-    base = joined(*(score_set("base", [0.5] * 3, c, cases=cases, seconds=0.2) for c in (fine, coarse)))
+    base = joined(
+        score_set("base", [0.5] * 3, fine, cases=cases, seconds=0.2),
+        score_set("base", [0.5, 0.5, math.nan], coarse, cases=cases, seconds=0.2),
+    )
     other = joined(
         score_set("other", [0.6, 0.7, 0.8], fine, cases=cases, seconds=0.05),
         score_set("other", [0.8, 0.7, math.nan], coarse, cases=cases, seconds=0.15),
@@ -178,6 +183,114 @@ def test_crops_may_differ_where_none_is_scored_by_both():
     for condition in ("isotropic 2 mm", "scale 1 (published)"):
         parts = [score_set("other", [0.5] * 6, c, shape=(16, 24, 16)) for c in ("native", condition)]
         assert [d.condition for d in compare(base, joined(*parts))] == ["native"]
+
+
+FOUND = agreement(0.9, hd95_mm=1.0, volume_error_percent=3.0)
+HARD = agreement(0.7, hd95_mm=8.0, volume_error_percent=-1.0)
+MISSED = agreement(0.0, hd95_mm=math.nan, precision=math.nan, volume_error_percent=-100.0)
+MADE_UP = agreement(0.0, hd95_mm=math.nan, recall=math.nan, volume_error_percent=math.inf)
+
+
+def measured_set(name, labels, *cases):
+    """All measures of each structure of each case."""
+    scores = tuple(
+        Score(case, "native", (1.0,) * 3, tuple(a.dice for a in measures), 0.1, measures, measures)
+        for case, measures in zip(CASES, cases, strict=False)
+    )
+    return replace(score_set(name, [0.5] * 6), labels=labels, scores=scores)
+
+
+def found_and_missed():
+    """Of two structures in three cases the second model never finds the hard one, and finds the other alike."""
+    labels = ("easy", "hard")
+    return measured_set("both", labels, *[(FOUND, HARD)] * 3), measured_set(
+        "one", labels, *[(FOUND, MISSED)] * 3
+    )
+
+
+@pytest.mark.parametrize(("metric", "mean"), [("hd95_mm", 1.0), ("precision", 0.9)])
+@pytest.mark.parametrize("frame", ["scan", "world"])
+def test_both_means_are_of_the_same_structures(metric, mean, frame):
+    base, other = found_and_missed()
+    (found,) = compare(base, other, metric, frame)
+    assert (found.base_mean, found.other_mean, found.wins, found.losses) == (mean, mean, 0, 0)
+    told = ["native: one, unlike both, did not find hard in 3 of 3 cases."]
+    assert missed_alone(base, other, metric, frame) == missed_alone(other, base, metric, frame) == told
+
+
+def test_a_missed_structure_counts_where_it_has_a_value():
+    base, other = found_and_missed()
+    (found,) = compare(base, other)
+    assert (found.base_mean, found.other_mean) == pytest.approx((0.8, 0.45))
+    for metric in ("dice", "recall", "volume_error_percent"):
+        assert missed_alone(base, other, metric) == []
+
+
+@pytest.mark.parametrize("metric", ["dice", "iou", "surface_dice"])
+def test_being_right_about_what_is_not_there_counts(metric):
+    """In two of four cases there is no lesion: one model makes it up, the other does not; in the last one, neither."""
+    base = measured_set("eager", ("lesion",), (FOUND,), (FOUND,), (MADE_UP,), (ABSENT,))
+    other = measured_set("careful", ("lesion",), (HARD,), (HARD,), (ABSENT,), (ABSENT,))
+    (found,) = compare(base, other, metric)
+    assert (found.cases, found.wins, found.losses) == (3, 1, 2)
+    assert found.base_mean == pytest.approx(0.6)
+    assert found.other_mean == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("metric", ["hd95_mm", "volume_error_percent", "recall"])
+def test_what_one_alone_makes_up_is_told_where_it_has_no_value(metric):
+    base = measured_set("eager", ("lesion",), (FOUND,), (MADE_UP,), (MADE_UP,))
+    other = measured_set("careful", ("lesion",), (FOUND,), (ABSENT,), (MADE_UP,))
+    assert compare(base, other, metric)[0].cases == 1
+    told = ["native: eager, unlike careful, found lesion in 1 of 3 cases that don't have it."]
+    assert missed_alone(base, other, metric) == told
+
+
+def test_volume_errors_of_different_sign_do_not_cancel():
+    labels, much, little = ("left", "right"), *(agreement(0.5, volume_error_percent=v) for v in (60.0, -60.0))
+    base, other = measured_set("good", labels, (FOUND, HARD)), measured_set("bad", labels, (much, little))
+    (found,) = compare(base, other, "volume_error_percent")
+    assert (found.base_mean, found.other_mean, found.wins, found.losses) == (2, 60, 0, 1)
+
+
+def test_a_measure_that_one_side_lacks_is_not_taken_for_an_absent_structure():
+    base = score_set("base", [0.5] * 6)
+    other = replace(base, scores=tuple(replace(s, on_scan=(), in_world=()) for s in base.scores))
+    with pytest.raises(ValueError, match="no IoU of the same case"):
+        compare(base, other, "iou")
+    assert missed_alone(base, other, "iou") == []
+
+
+def test_what_is_left_out_is_printed_and_kept(tmp_path, capsys):
+    paths = [tmp_path / "one.json", tmp_path / "two.json"]
+    for path, scores in zip(paths, found_and_missed(), strict=True):
+        write_scores(scores, path)
+    assert command(*paths, "--metric", "hd95_mm", "--output", tmp_path / "out") == 0
+    sentence = "native: one, unlike both, did not find hard in 3 of 3 cases."
+    assert f"Left out, for want of a value in both:\n{sentence}\n" in capsys.readouterr().out
+    kept = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
+    assert kept["left_out"] == [sentence]
+    assert sentence in (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+    assert command(*paths, "--metric", "volume_error_percent", "--output", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "absolute volume error (%): one against both" in printed
+    assert "Left out" not in printed
+
+
+def test_scans_that_too_little_memory_was_free_for_are_counted(tmp_path, capsys):
+    plain = score_set("model", [0.5] * 6)
+    short = replace(
+        plain, name="short", scores=(replace(plain.scores[0], stepped_down=True), *plain.scores[1:])
+    )
+    for scores in (plain, short):
+        write_scores(scores, tmp_path / f"{scores.name}.json")
+    paths = [tmp_path / "model.json", tmp_path / "short.json"]
+    assert command(*paths, "--output", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "short: Too little memory was free for 1 of 6 scans" in printed
+    assert printed.count("Too little memory") == 1
+    show(short)
+    assert "Too little memory was free for 1 of 6 scans" in capsys.readouterr().out
 
 
 def test_every_metric_can_be_compared():
@@ -278,6 +391,18 @@ def test_other_structures_are_refused_before_models_are_asked(blobs, capsys, sco
     save_bundle(blobs / "cubes", name="cubes", labels=(Label(VALUE, "Cube", (200, 30, 30)),))
     assert on_blobs(blobs, blobs / "tiny", blobs / "cubes") == 1
     assert "cubes Cube: compare models of the same structures" in capsys.readouterr().err
+    assert scored_cases == []
+
+
+def test_a_case_that_can_not_be_used_is_noticed_before_models_are_asked(blobs, capsys, scored_cases):
+    path = blobs / "data" / "labelsTr" / "blob_1.nii.gz"
+    label = read_volume(path)
+    write_label_map(path, 3 * label.voxels[0], label)
+    assert on_blobs(blobs, blobs / "tiny", blobs / "tiny:up") == 1
+    assert "blob_1: label values [9] are not in the label set [3]" in capsys.readouterr().err
+    path.write_bytes(path.read_bytes()[:100])
+    assert on_blobs(blobs, blobs / "tiny", blobs / "tiny:up") == 1
+    assert "blob_1" in capsys.readouterr().err
     assert scored_cases == []
 
 

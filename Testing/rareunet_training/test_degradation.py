@@ -1,9 +1,18 @@
 """Coarser scans and labels lie where the fine ones lie."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from rareunet_training.degradation import corner_label, degrade, halve, majority_label, profile_matrix
+from rareunet_training.degradation import (
+    class_fractions,
+    corner_label,
+    degrade,
+    halve,
+    majority_label,
+    profile_matrix,
+)
 
 
 def blob(shape=(64, 64, 64), centre=(31.3, 30.1, 32.8), sigma=9.0):
@@ -91,3 +100,19 @@ def test_majority_takes_the_class_that_fills_most_and_background_on_a_tie():
     assert majority_label(label, 3, (1, 1, 1), (2, 2, 2)).item() == 0
     label[1, 0, 0] = 2
     assert majority_label(label, 3, (1, 1, 1), (2, 2, 2)).item() == 1
+
+
+def test_majority_takes_the_first_of_equally_large_classes():
+    label = np.array([3, 2, 2, 3, 1, 3], np.uint8).reshape(6, 1, 1)
+    assert majority_label(label, 4, (3, 1, 1), (2, 1, 1)).ravel().tolist() == [2, 2, 1]
+
+
+def test_memory_of_the_majority_does_not_grow_with_the_classes():
+    label = np.random.default_rng(0).integers(0, 16, (32, 64, 64), dtype=np.uint8)
+    sizes, steps = (8, 64, 64), (4.0, 1.0, 1.0)
+    tracemalloc.start()
+    majority = majority_label(label, 16, sizes, steps)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * label.size  # bytes: a class' mask in float32, and the coarse grid
+    np.testing.assert_array_equal(majority, class_fractions(label, 16, sizes, steps).argmax(axis=0))

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from evaluation_helpers import blob_sample, threshold_predictor
 
+from rareunet import ladder
+from rareunet.routing import route_for
 from rareunet_training import evaluation
 from rareunet_training.conditions import (
     clinical_conditions,
@@ -105,11 +108,45 @@ def test_scans_too_coarse_for_a_condition_are_left_out():
     sample = blob_sample(spacing=(3.0, 1.0, 1.0))
     names = {score.condition for score in evaluate(threshold_predictor(), [sample], clinical_conditions())}
     assert names == {
-        "native", "isotropic 3 mm", "isotropic 4 mm", "thick 4 mm along S", "thick 6 mm along S", "thick 3 mm along A",
-        "thick 4 mm along A", "thick 6 mm along A", "thick 3 mm along R", "thick 4 mm along R", "thick 6 mm along R",
-            "isotropic 6 mm", "thick 8 mm along S", "thick 8 mm along A", "thick 8 mm along R",
-        "2 x 2 x 5 mm", "2 mm slices every 4 mm",
+        "native", "isotropic 3 mm", "isotropic 4 mm", "isotropic 6 mm", "thick 4 mm along S", "thick 6 mm along S",
+        "thick 8 mm along S", "2 x 2 x 5 mm", "2 mm slices every 4 mm",
     }  # fmt: skip
+
+
+def test_scans_that_too_little_memory_was_free_for_are_marked(monkeypatch):
+    predictor, conditions = threshold_predictor(), [native(), coarser("4 mm", [4, 4, 4])]
+    assert not any(score.stepped_down for score in evaluate(predictor, [blob_sample()], conditions))
+    monkeypatch.setattr(ladder, "computes_in_bfloat16", lambda: False)  # so that float32 comes first
+    first, second, *_ = ladder.Ladder.of(
+        predictor.bundle, (48, 56, 44), route_for((1, 1, 1)), torch.device("cpu")
+    ).rungs
+    free = (first.bytes + second.bytes) / 2 / ladder.USABLE
+    monkeypatch.setattr(ladder, "free_bytes", lambda device: free)
+    found = evaluate(predictor, [blob_sample()], conditions)
+    assert [score.stepped_down for score in found] == [True, False]
+
+
+def thick_slices_of(sample):
+    return {c.name for c in clinical_conditions() if c.applies(sample) and c.name.startswith(("thick", "2 "))}
+
+
+@pytest.mark.parametrize(
+    ("spacing", "names"),
+    [
+        ((5.0, 0.5, 0.5), {"thick 6 mm along S", "thick 8 mm along S", "2 x 2 x 5 mm"}),
+        ((1.0, 1.0, 6.0), {"thick 8 mm along R"}),
+        ((1.3, 1.3, 1.3), {"2 x 2 x 5 mm"}),
+    ],
+)
+def test_no_axis_is_coarser_than_its_condition_says(spacing, names):
+    assert thick_slices_of(blob_sample(spacing=spacing)) == names
+
+
+def test_a_spacing_near_the_named_one_counts_as_it():
+    """1.2 mm enters the network as 1 mm does."""
+    exact, near = (thick_slices_of(blob_sample(spacing=(s, s, s))) for s in (1.0, 1.2))
+    assert exact == near
+    assert len(exact) == 17
 
 
 def test_gaps_between_slices_show_less_of_the_scan():

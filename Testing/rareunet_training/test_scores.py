@@ -18,6 +18,7 @@ from rareunet_training.score_files import ScoreSet, read_scores, reference_hash,
 from rareunet_training.scores import (
     Score,
     by_condition_and_spacing,
+    memory_note,
     not_found,
     resolution_card,
     summarise,
@@ -61,6 +62,15 @@ def test_infinite_and_undefined_values_are_left_out_of_means_and_counted():
     assert not_found(rows, LABELS) == ["native: tail was not found in 1 of 2 cases."]
     made_up = [replace(missing("a"), on_scan=(agreement(0.8), MADE_UP))]
     assert not_found(made_up, LABELS) == ["native: tail was found in 1 of 1 cases that don't have it."]
+
+
+def test_scans_that_too_little_memory_was_free_for_are_counted(tmp_path):
+    rows = [scored(case, "native", 0.8, 0.7) for case in "abc"]
+    assert memory_note(rows) == ""
+    short = score_set(*(replace(row, stepped_down=True) for row in rows[:2]), rows[2])
+    assert memory_note(short.scores).startswith("Too little memory was free for 2 of 3 scans")
+    write_score_page(short, tmp_path / "scores.html")
+    assert memory_note(short.scores) in (tmp_path / "scores.html").read_text(encoding="utf-8")
 
 
 def test_papers_table_has_a_row_per_model_and_the_mean_over_the_scales_of_each_case():
@@ -123,7 +133,8 @@ def test_card_is_one_that_a_bundle_can_hold():
 
 
 def test_scores_file_gives_back_what_was_written(tmp_path):
-    written = score_set(missing("a"), scored("b", "native", 0.81234567, NAN))
+    scores = missing("a"), scored("b", "native", 0.81234567, NAN)
+    written = score_set(scores[0], replace(scores[1], stepped_down=True))
     write_scores(written, tmp_path / "scores.json")
     text = (tmp_path / "scores.json").read_text(encoding="utf-8")
     assert "NaN" not in text
@@ -136,6 +147,7 @@ def test_scores_file_without_a_crop_was_made_on_the_papers(tmp_path):
     write_scores(score_set(missing("a")), path)
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content.pop("shape") == [16, 24, 32]
+    assert [score.pop("stepped_down") for score in content["scores"]] == [False]
     path.write_text(json.dumps(content), encoding="utf-8")
     assert read_scores(path).shape == PAPER_SHAPE
     path.write_text(json.dumps({**content, "shape": [16, 24]}), encoding="utf-8")

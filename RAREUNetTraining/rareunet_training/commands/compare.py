@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,9 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rareunet_training.comparison import compare
+    from rareunet_training.comparison import compare, missed_alone
     from rareunet_training.configuration import read_config
     from rareunet_training.paper_table import paper_table
+    from rareunet_training.scores import memory_note
 
     names, overrides = split_words(arguments.contestants, arguments.overrides)
     if len(names) < 2:
@@ -62,9 +64,15 @@ def run(arguments: argparse.Namespace) -> int:
     _write_scores(sets, arguments.output)  # before what may fail: scoring can take hours
     frame = "world" if arguments.world else "scan"
     pairs = [compare(sets[0], other, arguments.metric, frame) for other in sets[1:]]
-    _write(sets, pairs, frame, arguments)
-    for differences in pairs:
+    absences = [missed_alone(sets[0], other, arguments.metric, frame) for other in sets[1:]]
+    _write(sets, pairs, absences, frame, arguments)
+    for differences, missed in zip(pairs, absences, strict=True):
         print(comparison_table(differences, arguments.metric), end="\n\n")
+        if missed:
+            print("Left out, for want of a value in both:", *missed, sep="\n", end="\n\n")
+    for scores in sets:
+        if note := memory_note(scores.scores):
+            print(f"{scores.name}: {note}", end="\n\n")
     by_name = {scores.name: scores.scores for scores in sets}
     for protocol in ("aligned", "published"):
         if text := paper_table(by_name, protocol, arguments.published):
@@ -83,12 +91,13 @@ def run(arguments: argparse.Namespace) -> int:
 def comparison_table(differences: Sequence[PairedDifference], metric: str) -> str:
     """A line per condition, then per mean over several: both means, the difference +- its standard error, p, who was
     better how often, and the median seconds."""
+    from rareunet_training.comparison import title_of
     from rareunet_training.metrics import METRICS
 
     first, d = differences[0], METRICS[metric].decimals
     a, b = (max(len(name), 7) for name in (first.base, first.other))
     lines = [
-        f"{METRICS[metric].title}: {first.other} against {first.base}",
+        f"{title_of(metric)}: {first.other} against {first.base}",
         f"{'condition':<26} {'cases':>5}  {first.base:>{a}}  {first.other:>{b}}  {'difference +- SE':>18}"
         f"  {'p':>7}  {'p (Holm)':>8}  better/worse  {'seconds, both':>15}  ratio",
     ]
@@ -117,6 +126,7 @@ def _write_scores(sets: Sequence[ScoreSet], output: Path) -> None:
 def _write(
     sets: Sequence[ScoreSet],
     pairs: Sequence[Sequence[PairedDifference]],
+    absences: Sequence[Sequence[str]],
     frame: str,
     arguments: argparse.Namespace,
 ) -> None:
@@ -127,7 +137,8 @@ def _write(
 
     output, metric, published = arguments.output, arguments.metric, arguments.published
     rows = [asdict(difference) for differences in pairs for difference in differences]
-    content = {"metric": metric, "frame": frame, "differences": plain(rows)}
+    left_out = list(chain.from_iterable(absences))
+    content = {"metric": metric, "frame": frame, "differences": plain(rows), "left_out": left_out}
     text = json.dumps(content, indent=1, ensure_ascii=False)
     (output / "comparison.json").write_text(text + "\n", encoding="utf-8")
     with open(output / "comparison.csv", "w", newline="", encoding="utf-8") as file:
@@ -137,6 +148,6 @@ def _write(
             low, high = row.pop("interval")
             writer.writerow(row | {"low": low, "high": high})
     figure = trade_off(sets, published)
-    write_comparison_page(sets, pairs, metric, frame, output / "comparison.html", figure, published)
+    write_comparison_page(sets, pairs, metric, frame, output / "comparison.html", figure, published, left_out)
     if figure is not None:
         figure.savefig(output / "trade_off.png", dpi=150)

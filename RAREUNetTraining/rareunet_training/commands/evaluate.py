@@ -130,7 +130,7 @@ def _score_predictions(
 def show(scores: ScoreSet) -> None:
     """Prints the tables."""
     from rareunet_training.paper_table import paper_table
-    from rareunet_training.scores import not_found, table
+    from rareunet_training.scores import memory_note, not_found, table
 
     print(table(scores.scores, scores.labels), flush=True)
     for protocol in ("aligned", "published"):
@@ -138,6 +138,8 @@ def show(scores: ScoreSet) -> None:
             print(f"\n{text}")
     if absences := not_found(scores.scores, scores.labels):
         print("\n" + "\n".join(absences))
+    if note := memory_note(scores.scores):
+        print(f"\n{note}")
 
 
 def write(scores: ScoreSet, output: Path) -> None:

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader
 from matplotlib.figure import Figure
 
 from rareunet_training.baselines import BASELINES
-from rareunet_training.comparison import PairedDifference
+from rareunet_training.comparison import PairedDifference, title_of
 from rareunet_training.conditions import SCALES
 from rareunet_training.metrics import METRICS
 from rareunet_training.paper_table import paper_rows
@@ -28,6 +28,7 @@ from rareunet_training.scores import (
     Score,
     by_condition,
     by_condition_and_spacing,
+    memory_note,
     not_found,
     spacing_of,
     summarise,
@@ -76,14 +77,16 @@ def write_comparison_page(
     path: Path,
     seconds_figure: Figure | None = None,
     published: str = "",
+    left_out: Sequence[str] = (),
 ) -> None:
     """Writes the page of a comparison; the first set is the base of all pairs.
 
     Args:
         seconds_figure: Dice against seconds, see trade_off.trade_off; None leaves it out.
         published: one of published.PUBLISHED, to stand beside the published scales; '' for none.
+        left_out: sentences about structures that are not paired, see comparison.missed_alone.
     """
-    title = METRICS[metric].title
+    title = title_of(metric)
     _write(
         "comparison.html.jinja",
         path,
@@ -95,6 +98,7 @@ def write_comparison_page(
         spacing_plot=_image(dice_by_spacing(sets)),
         seconds_plot=_image(seconds_figure),
         papers=_papers(sets, published),
+        left_out=left_out,
     )
 
 
@@ -123,6 +127,8 @@ def _facts(scores: ScoreSet) -> dict[str, str]:
             facts[HASH] = str(model["sha256"])
     else:
         facts["Model"] = "saved predictions"
+    if note := memory_note(scores.scores):
+        facts["Memory"] = note
     return facts
 
 
