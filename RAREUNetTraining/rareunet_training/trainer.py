@@ -32,6 +32,7 @@ from rareunet_training.resuming import changed_settings
 from rareunet_training.samples import SampleCache
 from rareunet_training.schedule import Schedule
 from rareunet_training.scores import Score
+from rareunet_training.stopping import leave_signals_to_parent
 from rareunet_training.views import ViewSettings
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -231,8 +232,9 @@ class Trainer:
         if self.config.fit.workers:
             self.training.fill()
         loader = DataLoader(
-            steps, batch_size=None, sampler=range(self.step, len(steps)), num_workers=self.config.fit.workers
-        )
+            steps, batch_size=None, sampler=range(self.step, len(steps)), num_workers=self.config.fit.workers,
+            worker_init_fn=leave_signals_to_parent,
+        )  # fmt: skip
         self.network.train()
         rate = self.schedule.rate(self.epoch + self.step / len(steps))
         start = time.perf_counter()

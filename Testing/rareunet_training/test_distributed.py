@@ -3,15 +3,20 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
+from torch.distributed import HashStore
 from training_helpers import write_data_set
+
+from rareunet_training.distributed import _answer, _call
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,6 +44,43 @@ PROGRAM = textwrap.dedent("""
     processes.stop()
     threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
     (out / f"threads{processes.rank}.json").write_text(json.dumps(threads))
+""")
+
+# The first time, node A's process dies while node B's is in a long step.
+ONE_NODE_FAILS = textwrap.dedent("""
+    import os, sys, time
+    from pathlib import Path
+    from rareunet_training.distributed import Processes
+
+    node, record = sys.argv[1], Path(sys.argv[2])
+    processes = Processes.start("cpu")
+    processes.any(False)
+    if not processes.restarted:
+        os._exit(1) if node == "A" else time.sleep(600)
+    processes.any(False)
+    record.write_text(f"{processes.restarted} {os.environ['TORCHELASTIC_RESTART_COUNT']}")
+    processes.stop()
+""")
+
+ONE_PROCESS_FAILS = textwrap.dedent("""
+    import atexit, os, sys, time
+    from torch import distributed
+    from rareunet_training import trainer
+    from rareunet_training.__main__ import main
+
+    def fail(self, step, rate):
+        raise RuntimeError("this process alone has failed")
+
+    def wait_for_the_others():
+        if distributed.is_initialized():
+            time.sleep(600)
+
+    # NCCL does so whether the group is left or the interpreter ends.
+    distributed.destroy_process_group = wait_for_the_others
+    atexit.register(wait_for_the_others)
+    if os.environ["RANK"] == "1":
+        trainer.Trainer._optimise = fail
+    sys.exit(main(["fit", *sys.argv[1:]]))
 """)
 
 
@@ -90,18 +132,32 @@ def test_two_processes_go_on_from_the_checkpoint_of_one(tmp_path):
     assert first[0]["losses"] == pytest.approx(alone[1]["losses"], rel=1e-4)
 
 
+def torchrun(*words):
+    command = [sys.executable, "-m", "torch.distributed.run", *map(str, words)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", env=environment()
+    )
+
+
+def output_within(launcher, seconds):
+    """What it and its processes have printed; fails if they are not done by then, and ends them."""
+    try:
+        return launcher.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        for process in [*psutil.Process(launcher.pid).children(recursive=True), launcher]:
+            process.kill()
+        pytest.fail(f"torchrun has not ended: {launcher.communicate()[0][-3000:]}")
+
+
 def launched_until_the_first_epoch(tmp_path, processes, epochs):
     """A run under torchrun that restarts it once, and its output folder."""
     write_data_set(tmp_path)
     script, out = ROOT / "RAREUNetTraining" / "Scripts" / "train.py", tmp_path / "out"
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
-        "--max-restarts=1", str(script), "--config", str(tmp_path / "balls.toml"), "--output", str(out),
+    launcher = torchrun(
+        "--standalone", f"--nproc-per-node={processes}", "--max-restarts=1",
+        script, "--config", tmp_path / "balls.toml", "--output", out,
         f"fit.epochs={epochs}", f"fit.validate_every={epochs}", "log.tensorboard=false",
-    ]  # fmt: skip
-    launcher = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", env=environment()
-    )
+    )  # fmt: skip
     end = time.monotonic() + 120
     while not (out / "history.csv").exists():
         assert launcher.poll() is None, launcher.stdout.read()
@@ -130,3 +186,50 @@ def test_stop_file_ends_a_run_that_torchrun_would_start_again(tmp_path):
     assert launcher.returncode == 0, output[-3000:]
     assert output.count("stopped and saved") == 1
     assert json.loads((out / "progress.json").read_text(encoding="utf-8"))["state"] == "stopped"
+
+
+def test_each_attempt_meets_under_a_name_of_its_own():
+    """The second attempt finds what the first has left: its call, the answers and their repetition."""
+    store, names = HashStore(), []
+    for _ in range(2):
+        with ThreadPoolExecutor() as pool:
+            others = [pool.submit(_answer, store, rank) for rank in (1, 2)]
+            time.sleep(0.3)  # time to answer the call that is there
+            assert not any(other.done() for other in others)
+            names.append(_call(store, 3))
+            assert [other.result() for other in others] == [names[-1]] * 2
+    assert names[0] != names[1]
+
+
+def test_nodes_meet_again_though_one_of_them_has_counted_no_restart(tmp_path):
+    """torchrun on a machine whose own processes were well restarts them without counting."""
+    program = tmp_path / "program.py"
+    program.write_text(ONE_NODE_FAILS)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    nodes = {
+        node: torchrun(
+            "--nnodes=2", "--nproc-per-node=1", "--max-restarts=1", "--rdzv-backend=c10d",
+            f"--rdzv-endpoint=localhost:{port}", program, node, tmp_path / node,
+        )
+        for node in "AB"
+    }  # fmt: skip
+    output = {node: output_within(launcher, 90) for node, launcher in nodes.items()}
+    for node, known in (("A", "True 1"), ("B", "True 0")):
+        assert nodes[node].returncode == 0, output[node][-3000:]
+        assert (tmp_path / node).read_text() == known
+
+
+def test_process_that_fails_alone_ends_the_run(tmp_path):
+    """It must not wait for the others, which wait for it."""
+    write_data_set(tmp_path)
+    program = tmp_path / "program.py"
+    program.write_text(ONE_PROCESS_FAILS)
+    launcher = torchrun(
+        "--standalone", "--nproc-per-node=2", program, "--config", tmp_path / "balls.toml",
+        "--output", tmp_path / "out", "log.tensorboard=false",
+    )  # fmt: skip
+    output = output_within(launcher, 60)
+    assert launcher.returncode == 1
+    assert "error: this process alone has failed" in output

@@ -68,6 +68,16 @@ def test_second_run_in_a_folder_is_refused(tmp_path, monkeypatch, capsys):
         assert not stop.exists()
 
 
+@pytest.mark.parametrize(("fold", "code"), [(0, 0), (1, 1), (-1, 0)])
+def test_model_that_has_learnt_the_held_out_cases_is_no_start(finished, capsys, fold, code):
+    (model,) = [path.parent for path in (finished / "out").glob("*/bundle.json")]
+    (finished / "out").rename(finished / "first")
+    start_from = finished / "first" / model.name
+    assert start(finished, f"model.start_from={start_from}", f"data.fold={fold}") == code
+    refusal = "model.start_from was trained on 1 of the 1 held-out cases"
+    assert (refusal in capsys.readouterr().err) == bool(code)
+
+
 def test_refusal_reaches_the_processes_that_hold_no_lock(tmp_path, monkeypatch):
     second = Processes(1, 2, 1, 2)
     monkeypatch.setattr(Processes, "from_first", lambda processes, problem: "another run writes")

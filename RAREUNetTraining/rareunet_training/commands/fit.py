@@ -46,13 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rareunet_training.distributed import is_restarted_on_failure
+    from rareunet_training.distributed import is_restarted_on_failure, is_started_by_torchrun
     from rareunet_training.stopping import StopRequest
     from rareunet_training.trainer import TrainingStopped
 
     fold = [] if arguments.fold is None else [f"data.fold={arguments.fold}"]
     config = read_config(arguments.config, [*arguments.overrides, *fold])
-    with StopRequest(arguments.output) as request:
+    with StopRequest(arguments.output, relayed=is_started_by_torchrun()) as request:
         try:
             fit(config, arguments.output, arguments.resume, should_stop=request.is_made)
         except TrainingStopped:
@@ -88,21 +88,24 @@ def fit(
     from rareunet_training.model import check_model
     from rareunet_training.output_folder import claimed
     from rareunet_training.progress import ProgressWriter
+    from rareunet_training.trainer import TrainingStopped
 
     check_model(config)
     processes = Processes.start(config.fit.device)
     _warn_of_idle(processes, config.fit.batch_size)
     # A run that torchrun starts again after a failure goes on from where it was.
-    resume = resume or processes.restarts > 0
+    resume = resume or processes.restarted
     try:
         with claimed(output, resume, processes):
             progress = ProgressWriter(output, config.fit.epochs, enabled=processes.is_first)
             with _end_told(progress), out_of_memory_told():
                 folder = _prepare_and_train(config, output, resume, watch, should_stop, processes, progress)
             progress.tell("finished", bundle=str(folder))
-            return folder
-    finally:
+    except TrainingStopped:
         processes.stop()
+        raise
+    processes.stop()  # not after another failure, which the other processes may know nothing of
+    return folder
 
 
 def _warn_of_idle(processes: Processes, batch_size: int) -> None:
@@ -144,12 +147,13 @@ def _prepare_and_train(
     from rareunet.bundle import Bundle
     from rareunet_training.loading import load_data
     from rareunet_training.memory import estimate_memory
-    from rareunet_training.model import describe_bundle
+    from rareunet_training.model import check_held_out, describe_bundle
     from rareunet_training.trainer import Trainer
 
     progress.tell("checking")
     training, validation = load_data(config, output, processes)
     bundle = describe_bundle(config, training.facts)
+    check_held_out(bundle, validation.facts)
     device = processes.device(config.fit.device)
     memory = estimate_memory(
         config, bundle, [*training.facts, *validation.facts], device, processes.local_world_size
