@@ -108,6 +108,20 @@ def make_batches(
     return [batches[i] for i in random.permutation(len(batches))]
 
 
+def small_batches_warning(spacings_mm: Sequence[Triple], fit: FitConfig, settings: ViewSettings) -> str:
+    """What to know where few scans can share a batch; '' where most batches are full."""
+    batches = make_batches(spacings_mm, fit, settings, 0)
+    fewest = -(-len(spacings_mm) // fit.batch_size)
+    if len(batches) < 2 * fewest:
+        return ""
+    mean = len(spacings_mm) / len(batches)
+    return (
+        f"batches hold {mean:.1f} scans on average, not {fit.batch_size} (fit.batch_size), since the scans of a batch have"
+        f" about the same spacing: an epoch has {len(batches)} steps instead of {fewest}, and processes beyond that"
+        " number have nothing to do. Resample the scans to fewer spacings, or start fewer processes."
+    )
+
+
 def _kind(spacing_mm: Sequence[float], settings: ViewSettings) -> tuple[object, ...]:
     """What scans have in common that can be stacked: the route, and the spacing in steps of 5 %."""
     spacing = [float(f"{s:.4g}") for s in spacing_mm]  # headers differ by rounding

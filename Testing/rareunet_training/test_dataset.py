@@ -18,6 +18,7 @@ from rareunet_training.dataset import (
     patch_shape,
     random_crop,
     random_factors,
+    small_batches_warning,
 )
 from rareunet_training.samples import Sample, SampleCache
 from rareunet_training.views import ViewSettings
@@ -86,6 +87,15 @@ def test_batches_of_equal_spacings_are_in_the_order_of_the_shipped_models_traini
     order = random.permutation(8)
     expected = [order[i : i + 3].tolist() for i in range(0, 8, 3)]
     assert make_batches([MM] * 8, fit, SETTINGS, 5) == [expected[i] for i in random.permutation(3)]
+
+
+def test_small_batches_are_warned_of():
+    fit = fit_config(batch_size=4)
+    assert small_batches_warning([MM] * 8, fit, SETTINGS) == ""
+    spacings = [(mm, 1.0, 1.0) for mm in (0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0)]
+    warning = small_batches_warning(spacings, fit, SETTINGS)
+    assert "batches hold 1.0 scans on average, not 4" in warning
+    assert "8 steps instead of 2" in warning
 
 
 @pytest.mark.parametrize("method", ["rare", "unet-aug-up", "unet-aug-pad"])

@@ -145,6 +145,7 @@ def _prepare_and_train(
     progress: ProgressWriter,
 ) -> Path:
     from rareunet.bundle import Bundle
+    from rareunet_training.dataset import small_batches_warning
     from rareunet_training.loading import load_data
     from rareunet_training.memory import estimate_memory
     from rareunet_training.model import check_held_out, describe_bundle
@@ -172,6 +173,9 @@ def _prepare_and_train(
             f"{len(training)} training and {len(validation)} validation cases; {memory.describe()}",
             flush=True,
         )
+        spacings = [facts.spacing_mm for facts in training.facts]
+        if warning := small_batches_warning(spacings, config.fit, trainer.settings):
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
         if trainer.epoch or trainer.step:
             print(f"going on in epoch {trainer.epoch + 1} after step {trainer.step}", flush=True)
         if changed:
