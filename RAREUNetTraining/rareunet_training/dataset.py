@@ -116,9 +116,9 @@ def small_batches_warning(spacings_mm: Sequence[Triple], fit: FitConfig, setting
         return ""
     mean = len(spacings_mm) / len(batches)
     return (
-        f"batches hold {mean:.1f} scans on average, not {fit.batch_size} (fit.batch_size), since the scans of a batch have"
-        f" about the same spacing: an epoch has {len(batches)} steps instead of {fewest}, and processes beyond that"
-        " number have nothing to do. Resample the scans to fewer spacings, or start fewer processes."
+        f"batches hold {mean:.1f} scans on average, not {fit.batch_size} (fit.batch_size), since the scans of a batch"
+        f" have about the same spacing: an epoch has {len(batches)} steps instead of {fewest}, and processes beyond"
+        " that number have nothing to do. Resample the scans to fewer spacings, or start fewer processes."
     )
 
 
