@@ -242,7 +242,7 @@ def edit(node, segment_id, scan):
     import slicer.util
 
     mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, scan)
-    mask[:3] = 1
+    mask[tuple(np.argwhere(mask).mean(axis=0).astype(int))] = 0  # one voxel, well inside
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segment_id, scan)
 
 

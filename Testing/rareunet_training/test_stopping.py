@@ -1,5 +1,6 @@
 """How a run is asked to stop, within one process; test_fit_interrupted.py stops real ones."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,7 +9,6 @@ import textwrap
 import threading
 import time
 
-import psutil
 import pytest
 from training_helpers import make_trainer, samples
 
@@ -71,11 +71,12 @@ def test_second_ctrl_c_through_torchrun_counts_when_it_is_no_echo(tmp_path, monk
 @pytest.mark.parametrize("number", ASKING)
 def test_workers_of_a_run_outlive_the_signals_of_a_cluster(tmp_path, number):
     """They go to every process, and not from the parent, whose SIGTERM PyTorch's workers take for its own wish."""
-    signalled = []
+    signalled, others = [], multiprocessing.active_children()
 
     def signal_workers(epoch, step, steps):
         if step == 2:  # from the second worker; so both are at work
-            signalled.extend(str(worker.pid) for worker in psutil.Process().children())
+            workers = [child for child in multiprocessing.active_children() if child not in others]
+            signalled.extend(str(worker.pid) for worker in workers)
             subprocess.run(["kill", f"-{number}", *signalled], check=True)
 
     trainer = make_trainer(
