@@ -24,9 +24,8 @@ def write_segmentation(
 ) -> Any:
     """Puts a prediction into a segmentation node, under the scan's transform and in its study.
 
-    Everything is made and checked before the scene is touched. Our segments of the same model are replaced (the
-    caller has looked whether a user worked on them),
-    others stay as they are.
+    Everything is made and checked before the scene is touched. Our segments of the same model are replaced, and
+    whoever calls has looked whether a user worked on them; others stay as they are.
 
     Args:
         prediction: the core's Prediction for volume_node's grid.

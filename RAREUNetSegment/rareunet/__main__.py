@@ -64,9 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parsed = build_parser().parse_args(_with_joined_roi(words))
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # a file's name must not end a batch on a terminal without its letters
+    # A file's name must not end a batch on a terminal without its letters.
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return int(parsed.run(parsed))

@@ -55,9 +55,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a sub-command; returns the exit code: 0 done, 1 failed, 2 wrong arguments, others as the command says."""
     arguments = parse(argv)
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # names of structures must not end a run on a terminal without them
+    # Names of structures must not end a run on a terminal without their letters.
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return COMMANDS[arguments.command].run(arguments)

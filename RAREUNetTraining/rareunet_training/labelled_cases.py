@@ -9,7 +9,7 @@ from pathlib import Path
 from rareunet.bundle import Bundle
 from rareunet_training.cases import Case, channel_order_problem, find_cases, split_cases
 from rareunet_training.configuration import TrainingConfig
-from rareunet_training.model import case_hash
+from rareunet_training.model import first_of, learnt_cases
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def check_unseen(bundle: Bundle, labelled: LabelledCases) -> str:
         ValueError: some of the cases were trained on; says which.
     """
     facts = bundle.training.get("data", {})
-    fold, hashes = facts.get("fold"), set(facts.get("case_hashes", ()))
+    fold = facts.get("fold")
     if labelled.fold is not None and fold is not None and fold < 0:
         raise ValueError(f"{bundle.name} was trained on all cases: give other scans with --data.")
     if labelled.fold is not None and fold is not None and fold != labelled.fold:
@@ -81,13 +81,11 @@ def check_unseen(bundle: Bundle, labelled: LabelledCases) -> str:
             f"{bundle.name} kept fold {fold} out of its training, not fold {labelled.fold}: its scores there would"
             f" be of cases it has learnt. Use data.fold={fold}."
         )
-    learnt = [case.name for case in labelled.cases if case_hash(case.name) in hashes]
-    if learnt:
+    if learnt := learnt_cases(bundle, [case.name for case in labelled.cases]):
         raise ValueError(
-            f"{bundle.name} was trained on {len(learnt)} of these {len(labelled.cases)} cases ({', '.join(learnt[:3])}"
-            f"{', ...' if len(learnt) > 3 else ''}), or on others of the same names: leave them out by"
-            " data.exclude=[...], or rename the scans if they are others."
+            f"{bundle.name} was trained on {len(learnt)} of these {len(labelled.cases)} cases ({first_of(learnt)}), or"
+            " on others of the same names: leave them out by data.exclude=[...], or rename the scans if they are others."
         )
-    if not hashes and (labelled.fold is None or fold is None):
+    if not facts.get("case_hashes") and (labelled.fold is None or fold is None):
         return f"{bundle.name} does not tell which cases it was trained on: make sure that none of these is among them."
     return ""

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -76,13 +75,11 @@ def check_held_out(bundle: Bundle, held_out: Sequence[SampleFacts]) -> None:
     Raises:
         ValueError: some are; says which.
     """
-    data: Any = bundle.training["data"]
-    learnt = [facts.name for facts in held_out if case_hash(facts.name) in data["case_hashes"]]
-    if learnt:
+    if learnt := learnt_cases(bundle, [facts.name for facts in held_out]):
         raise ValueError(
-            f"model.start_from was trained on {len(learnt)} of the {len(held_out)} held-out cases"
-            f" ({', '.join(learnt[:3])}{', ...' if len(learnt) > 3 else ''}), or on others of the same names: set"
-            " data.fold=-1 to hold none out, leave them out by data.exclude=[...], or start from another model."
+            f"model.start_from was trained on {len(learnt)} of the {len(held_out)} held-out cases ({first_of(learnt)}),"
+            " or on others of the same names: set data.fold=-1 to hold none out, leave them out by data.exclude=[...],"
+            " or start from another model."
         )
 
 
@@ -102,6 +99,17 @@ def take_weights(network: RAREUNet, bundle: Bundle) -> None:
             " preset and network, or start without it."
         )
     network.load_state_dict({**ours, **fitting})
+
+
+def learnt_cases(bundle: Bundle, names: Sequence[str]) -> list[str]:
+    """The names that a model was trained on, as far as its bundle tells."""
+    hashes = set(bundle.training.get("data", {}).get("case_hashes", ()))
+    return [name for name in names if case_hash(name) in hashes]
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Up to three of them, for a message."""
+    return ", ".join([*names[:3], *(["..."] if len(names) > 3 else [])])
 
 
 def case_hash(name: str) -> str:
