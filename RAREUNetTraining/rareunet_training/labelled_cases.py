@@ -83,8 +83,8 @@ def check_unseen(bundle: Bundle, labelled: LabelledCases) -> str:
         )
     if learnt := learnt_cases(bundle, [case.name for case in labelled.cases]):
         raise ValueError(
-            f"{bundle.name} was trained on {len(learnt)} of these {len(labelled.cases)} cases ({first_of(learnt)}), or"
-            " on others of the same names: leave them out by data.exclude=[...], or rename the scans if they are others."
+            f"{bundle.name} was trained on {len(learnt)} of these {len(labelled.cases)} cases ({first_of(learnt)}),"
+            " or on others of the same names: leave them out by data.exclude=[...], or rename them if they are others."
         )
     if not facts.get("case_hashes") and (labelled.fold is None or fold is None):
         return f"{bundle.name} does not tell which cases it was trained on: make sure that none of these is among them."
