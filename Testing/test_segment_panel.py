@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,19 @@ def test_line_tells_of_a_turned_scan(panel):
     # That of thick slices: straightening does not bring back what they lost.
     assert "Expected Dice 0.80" in text
     assert "turned by 40 degrees against the patient's axes: the network gets it resampled to 1 mm" in text
+
+
+def test_line_is_silent_of_it_where_the_model_has_learnt_turned_scans():
+    from RAREUNetSegmentLib.models import read_facts
+    from RAREUNetSegmentLib.outlook import outlook_for
+
+    angle = np.deg2rad(40)
+    matrix = np.eye(4)
+    matrix[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    facts = replace(read_facts("hippocampus"), straighten_turned=False)
+    view = outlook_for(facts, (8, 20, 20), matrix @ np.diag([1.0, 1.0, 4.0, 1.0]))
+    assert view.route.startswith("1.0 x 1.0 x 4.0 mm: enters at depth 0, z at depth 2")
+    assert not view.warnings
 
 
 def test_fixed_depth_changes_the_line(panel):

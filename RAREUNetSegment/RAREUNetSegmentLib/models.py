@@ -30,6 +30,7 @@ class ModelFacts:
     reference_spacing_mm: Triple
     largest_extent_mm: Triple
     resolution_card: tuple[dict[str, Any], ...]
+    straighten_turned: bool = True
 
 
 def read_facts(name_or_path: str) -> ModelFacts:
@@ -56,6 +57,7 @@ def read_facts(name_or_path: str) -> ModelFacts:
             reference_spacing_mm=_triple(content["reference_spacing_mm"]),
             largest_extent_mm=_triple(content["field_of_view_mm"]["largest"]),
             resolution_card=tuple(content["resolution_card"]),
+            straighten_turned=bool(content.get("straighten_turned", True)),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(

@@ -115,8 +115,13 @@ def outlook_for(
         sizes = [part.stop - part.start for part in box_of_region(region, shape, ijk_to_ras)]
     s, a, r = (float(spacing_xyz[2 - axis]) for axis in axes)
     turned_by = tilt_degrees(ijk_to_ras)
-    route = route_of_scan(ijk_to_ras, facts.reference_spacing_mm, facts.deepest, entry_depth)
-    automatic = route_of_scan(ijk_to_ras, facts.reference_spacing_mm, facts.deepest)
+    straighten = facts.straighten_turned
+    route, automatic = (
+        route_of_scan(
+            ijk_to_ras, facts.reference_spacing_mm, facts.deepest, depth, straighten_turned=straighten
+        )
+        for depth in (entry_depth, None)
+    )
     # By the scan's own spacing even where it is straightened: resampling does not bring back what thick slices lost.
     expected = expected_accuracy(facts.resolution_card, (s, a, r))
     if expected and route != automatic:
@@ -125,7 +130,7 @@ def outlook_for(
     if region is not None:
         extent = [min(pair) for pair in zip(extent, region.extent_sar, strict=True)]
     warnings = list(route.warnings)
-    if turned_by > LARGEST_TILT:
+    if straighten and turned_by > LARGEST_TILT:
         warnings.append(turned_sentence(turned_by, route.spacing_mm[0]))
     excess = max(e / m for e, m in zip(extent, facts.largest_extent_mm, strict=True))
     seen = (

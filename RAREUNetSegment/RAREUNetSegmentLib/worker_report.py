@@ -66,7 +66,13 @@ def route_of(request: Request) -> str:
     scan = request.channels[0]
     try:
         facts = read_facts(request.model)
-        route = route_of_scan(scan.ijk_to_ras, facts.reference_spacing_mm, facts.deepest, request.entry_depth)
+        route = route_of_scan(
+            scan.ijk_to_ras,
+            facts.reference_spacing_mm,
+            facts.deepest,
+            request.entry_depth,
+            straighten_turned=facts.straighten_turned,
+        )
     except ValueError as error:
         return f"none ({error})"
     return route.describe()

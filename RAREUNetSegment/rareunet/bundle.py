@@ -58,8 +58,10 @@ class Label:
 class Bundle:
     """What bundle.json says, see bundle.schema.json; triples are in the order (S, A, R).
 
-    `depths` are the entry depths that were trained; none given means all that the architecture has. `folder` is
-    where it was loaded from; None for one that has not been saved.
+    `depths` are the entry depths that were trained; none given means all that the architecture has. With
+    `straighten_turned` scans turned against the patient's axes are brought to a straight grid first; a model that
+    has learnt turned scans gets them as they are. `folder` is where it was loaded from; None for one that has not been
+    saved.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Bundle:
     training: dict[str, Any] = field(default_factory=dict)
     resolution_card: tuple[dict[str, Any], ...] = ()
     depths: tuple[int, ...] = ()
+    straighten_turned: bool = True
     folder: Path | None = None
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """Scans turned or sheared against the patient's axes: brought to a straight grid for the network, and its answer back.
 
-The network has learnt scans along the axes R, A and S, up to 15 degrees off, and bears somewhat more; beyond that a
+A network that has learnt scans along the axes R, A and S, up to 15 degrees off, bears somewhat more; beyond that a
 straight grid is better, though interpolation blurs it (docs/study/oblique.py).
 """
 
@@ -16,6 +16,7 @@ from rareunet.geometry import Box, canonical_axes
 from rareunet.volume import Volume
 
 LARGEST_TILT = 25.0  # degrees
+LEARNT_SHARE = 0.1  # of the scans of a training
 PLANES = 16  # brought back at a time
 
 
@@ -51,6 +52,12 @@ def tilt_degrees(ijk_to_ras: np.ndarray) -> float:
     sources = canonical_axes(ijk_to_ras)  # of S, A, R
     cosines = [abs(axes[2 - canonical, 2 - source]) for canonical, source in enumerate(sources)]
     return float(np.degrees(np.arccos(min(1.0, *cosines))))
+
+
+def learns_turned(tilts: Sequence[float]) -> bool:
+    """Whether scans of these tilts (degrees) teach a model turned scans, which it then wants as they are: hearts along
+    their own axes, say."""
+    return sum(tilt > LARGEST_TILT for tilt in tilts) >= LEARNT_SHARE * len(tilts) > 0
 
 
 def straight_spacing(spacing_mm: Sequence[float], reference_spacing_mm: Sequence[float]) -> float:

@@ -64,6 +64,7 @@ def route_of_scan(
     deepest: int,
     entry_depth: int | None = None,
     router: Router = route_for,
+    straighten_turned: bool = True,
 ) -> Route:
     """The route by which to_network_grid brings a scan to the network; told from its geometry alone.
 
@@ -73,13 +74,14 @@ def route_of_scan(
         deepest: deepest entry depth.
         entry_depth: fixed depth for all axes, or None to choose by spacing.
         router: chooses the route.
+        straighten_turned: see Bundle.
 
     Raises:
         ValueError: unknown depth, unusable spacing.
     """
     spacing_xyz = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
     s, a, r = (float(spacing_xyz[2 - axis]) for axis in canonical_axes(ijk_to_ras))
-    if tilt_degrees(ijk_to_ras) > LARGEST_TILT:
+    if straighten_turned and tilt_degrees(ijk_to_ras) > LARGEST_TILT:
         s = a = r = straight_spacing((s, a, r), reference_spacing_mm)
     return router((s, a, r), reference_spacing_mm, deepest, entry_depth)
 
@@ -94,6 +96,7 @@ def to_network_grid(
     entry_depth: int | None = None,
     router: Router = route_for,
     keep_padding: bool = False,
+    straighten_turned: bool = True,
 ) -> tuple[np.ndarray, NetworkGrid]:
     """Brings a scan to the network.
 
@@ -107,6 +110,7 @@ def to_network_grid(
         entry_depth: fixed depth for all axes, or None to choose by spacing.
         router: chooses the route.
         keep_padding: keep planes of padding that the scan brought along.
+        straighten_turned: see Bundle.
 
     Returns:
         float32 (C, Z, Y, X) on the network grid, and the grid.
@@ -114,7 +118,7 @@ def to_network_grid(
     box = (
         whole_box(volume.shape) if region is None else box_of_region(region, volume.shape, volume.ijk_to_ras)
     )
-    if (tilt := tilt_degrees(volume.ijk_to_ras)) > LARGEST_TILT:
+    if straighten_turned and (tilt := tilt_degrees(volume.ijk_to_ras)) > LARGEST_TILT:
         used = scanned_box(volume, box)
         straight = straighten(volume, used, reference_spacing_mm)
         image, grid = to_network_grid(
@@ -123,7 +127,9 @@ def to_network_grid(
         turned = Turned(tilt, part_to_ras(straight.ijk_to_ras, grid.box), volume.ijk_to_ras)
         return image, replace(grid, input_shape=volume.shape, box=used, turned=turned)
     reorientation = Reorientation.to_ras(volume.ijk_to_ras)
-    route = route_of_scan(volume.ijk_to_ras, reference_spacing_mm, deepest, entry_depth, router)
+    route = route_of_scan(
+        volume.ijk_to_ras, reference_spacing_mm, deepest, entry_depth, router, straighten_turned
+    )
     if not keep_padding:
         box = _without_padding(volume, box, reorientation, route, stages)
     part = reorientation.apply(volume.voxels[(slice(None), *box)])

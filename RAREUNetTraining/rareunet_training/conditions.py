@@ -1,7 +1,7 @@
 """Ways to present a labelled scan at a lower resolution, each with the reference that belongs to it.
 
-A presented scan lies in its own world: RAS axes in mm, with the origin at the centre of the original scan's first
-voxel. Coarse voxels carry the half-voxel shift in their matrix, so that they stay where the fine ones lie.
+A presented scan lies in its own world: turned as its patient lies, in mm, with the origin at the centre of the original
+scan's first voxel. Coarse voxels carry the half-voxel shift in their matrix, so that they stay where the fine ones lie.
 """
 
 from __future__ import annotations
@@ -202,7 +202,8 @@ def _volume(
 ) -> Volume:
     """A volume whose first voxel begins where the fine voxel `starts` begins: its centre is (step - 1) / 2 further."""
     matrix = np.eye(4)
-    for axis, (spacing, step, start) in enumerate(zip(sample.spacing_mm, steps, starts, strict=True)):
-        matrix[2 - axis, 2 - axis] = spacing * step
-        matrix[2 - axis, 3] = spacing * (start + (step - 1) / 2)
+    axes = zip(sample.spacing_mm, sample.directions, steps, starts, strict=True)
+    for axis, (spacing, direction, step, start) in enumerate(axes):
+        matrix[:3, 2 - axis] = np.multiply(direction, spacing * step)
+        matrix[:3, 3] += np.multiply(direction, spacing * (start + (step - 1) / 2))
     return Volume(image, matrix, sample.name)

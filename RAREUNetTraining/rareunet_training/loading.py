@@ -111,6 +111,6 @@ def _samples(
         case = known[name]
         if case.shape is None or case.spacing_mm is None:
             raise ValueError(f"{name} could not be read.")
-        facts.append(SampleFacts(name, case.shape, case.spacing_mm, case.channels))
+        facts.append(SampleFacts(name, case.shape, case.spacing_mm, case.channels, case.tilt_degrees))
     read = SampleReader(by_name, tuple(config.model.label_values), IntensityRule())
     return SampleCache(facts, read, kept)

@@ -16,6 +16,7 @@ from rareunet.bundle_format import check_schema
 from rareunet.errors import BundleError
 from rareunet.intensity import IntensityRule
 from rareunet.network import RAREUNet
+from rareunet.oblique import learns_turned
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.samples import SampleFacts
 
@@ -49,6 +50,7 @@ def describe_bundle(config: TrainingConfig, training: Sequence[SampleFacts]) -> 
         channels=tuple({"name": name} for name in model.channels), labels=labels, intensity=IntensityRule(),
         field_of_view_mm={"smallest": _triple(extents.min(axis=0)), "largest": _triple(extents.max(axis=0))},
         training=_facts(config, training),
+        straighten_turned=not learns_turned([facts.tilt_degrees for facts in training]),
     )  # fmt: skip
     try:
         check_schema(bundle.to_json(), Path(model.name))

@@ -12,19 +12,24 @@ from torch.utils.data import get_worker_info
 
 from rareunet.geometry import Reorientation
 from rareunet.intensity import IntensityRule, normalise
+from rareunet.volume import Volume
 from rareunet_training.cases import Case
 
 FOREGROUND_VOXELS = 1000  # per structure: enough to centre crops on, few enough to cost nothing
 
 Triple = tuple[float, float, float]
 Shape = tuple[int, int, int]
+Directions = tuple[Triple, Triple, Triple]
+
+STRAIGHT: Directions = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 
 
 @dataclass(frozen=True)
 class Sample:
     """A case in memory: image float32 (C, Z, Y, X) in [0, 1], classes uint8 (Z, Y, X), axes S, A, R.
 
-    `foreground` holds for each structure up to FOREGROUND_VOXELS of its voxels, int (N, 3).
+    `foreground` holds for each structure up to FOREGROUND_VOXELS of its voxels, int (N, 3); `directions` are the unit
+    vectors (R, A, S) of the axes z, y, x.
     """
 
     name: str
@@ -32,6 +37,7 @@ class Sample:
     label: np.ndarray
     spacing_mm: Triple
     foreground: tuple[np.ndarray, ...] = ()
+    directions: Directions = STRAIGHT
 
     @property
     def bytes(self) -> int:
@@ -40,12 +46,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleFacts:
-    """What is known of a case before its voxels are read: shape (Z, Y, X) and spacing, axes S, A, R."""
+    """What is known of a case before its voxels are read: shape (Z, Y, X) and spacing, axes S, A, R, and by how many
+    degrees these are turned against the patient's."""
 
     name: str
     shape: Shape
     spacing_mm: Triple
     channels: int = 1
+    tilt_degrees: float = 0.0
 
     @property
     def bytes(self) -> int:
@@ -73,7 +81,8 @@ def load_sample(case: Case, label_values: Sequence[int], rule: IntensityRule) ->
     for index, value in enumerate(label_values, start=1):
         classes[values == value] = index
     foreground = tuple(_some_voxels(classes == index) for index in range(1, len(label_values) + 1))
-    return Sample(case.name, image, classes, reorientation.reorder(scan.spacing_mm), foreground)
+    spacing = reorientation.reorder(scan.spacing_mm)
+    return Sample(case.name, image, classes, spacing, foreground, _directions(scan, reorientation))
 
 
 class KeptSamples:
@@ -148,6 +157,12 @@ def _some_voxels(mask: np.ndarray) -> np.ndarray:
     voxels = np.argwhere(mask)
     step = max(1, -(-len(voxels) // FOREGROUND_VOXELS))
     return voxels[::step].astype(np.int32)
+
+
+def _directions(scan: Volume, reorientation: Reorientation) -> Directions:
+    axes = reorientation.matrix(scan.ijk_to_ras, scan.shape)[:3, :3]
+    x, y, z = (axes / np.linalg.norm(axes, axis=0)).T.tolist()
+    return tuple(z), tuple(y), tuple(x)
 
 
 def _shape(array: np.ndarray) -> Shape:

@@ -32,6 +32,13 @@ def test_comes_back_as_it_was_saved(tiny_bundle):
     assert len(loaded.sha256) == 64
 
 
+def test_bundle_of_an_earlier_version_wants_turned_scans_straightened(tiny_bundle):
+    description = tiny_bundle.to_json()
+    del description["straighten_turned"]
+    assert Bundle.from_json(description).straighten_turned
+    assert not Bundle.from_json({**description, "straighten_turned": False}).straighten_turned
+
+
 def test_weights_come_back_within_half_precision(make_bundle, tiny_architecture):
     bundle = make_bundle()
     torch.manual_seed(1)

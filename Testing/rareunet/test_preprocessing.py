@@ -185,6 +185,19 @@ def test_straight_grid_of_a_turned_scan_lies_along_the_patient():
     assert "resampled to 1 mm" in grid.turned.describe()
 
 
+def test_model_that_has_learnt_turned_scans_gets_them_as_they_are():
+    angle = np.deg2rad(40)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    matrix = turn @ matrix_of((1.0, 1.0, 4.0))
+    volume = Volume(np.random.default_rng(0).uniform(size=(8, 16, 16)).astype(np.float32), matrix)
+    image, grid, back = there_and_back(volume, straighten_turned=False)
+    assert grid.turned is None
+    assert grid.route.axis_depths == (2, 0, 0)
+    assert grid.route == route_of_scan(matrix, REFERENCE, 3, straighten_turned=False)
+    np.testing.assert_allclose(back, normalise(volume.voxels, RULE), atol=1e-6)
+
+
 @pytest.mark.parametrize("degrees", [0, 20, 40])
 @pytest.mark.parametrize("entry_depth", [None, 2])
 def test_route_of_scan_is_the_route_that_a_scan_takes(degrees, entry_depth):

@@ -300,13 +300,17 @@ def test_one_case_is_in_memory_at_a_time(data, monkeypatch):
     assert seen == [{f"{name}.nii.gz"} for name in "aabbcc"]
 
 
-@pytest.mark.parametrize(("degrees", "warned"), [(20, 0), (40, 1)])
-def test_scans_that_are_segmented_on_a_straight_grid_are_warnings(data, degrees, warned):
+@pytest.mark.parametrize(
+    ("degrees", "straight", "warned"), [(20, 10, 0), (40, 10, 1), pytest.param(40, 3, 0, id="learnt")]
+)
+def test_scans_that_are_segmented_on_a_straight_grid_are_warnings(data, degrees, straight, warned):
     angle, scan = np.deg2rad(degrees), scan_of()
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     scan = Volume(scan.voxels, turn @ scan.ijk_to_ras)
     data.add("a", scan)
+    for number in range(straight):
+        data.add(f"straight {number}")
     found = [f for f in data.check().findings if "turned by 40 degrees" in f.message]
     assert [f.severity for f in found] == ["warning"] * warned
 

@@ -1,11 +1,14 @@
 """Presented scans, answers and references lie in the same place, whatever the resolution and the route."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from evaluation_helpers import blob_sample, threshold_predictor
 
 from rareunet import ladder
+from rareunet.oblique import tilt_degrees
 from rareunet.routing import route_for
 from rareunet_training import evaluation
 from rareunet_training.conditions import (
@@ -24,6 +27,7 @@ from rareunet_training.conditions import (
     standard_conditions,
 )
 from rareunet_training.evaluation import class_indices, evaluate, to_grid
+from rareunet_training.metrics import dice_per_class
 
 EVERYWHERE = [*standard_conditions(shape=(48, 56, 48)), coarser("thick 9 mm along A", [1, 9, 1])]
 
@@ -62,6 +66,19 @@ def test_blobs_stay_in_place_on_every_route(condition):
         condition, lambda volume: (predictor.predict(volume, force=True).label_map > 0).astype(np.uint8)
     )
     assert (np.abs(moved) <= 0.1 * spacing).all(), moved
+
+
+@pytest.mark.parametrize("condition", EVERYWHERE[::5], ids=lambda condition: condition.name)
+def test_turned_scans_are_presented_and_segmented_as_they_lie(condition):
+    sample = replace(blob_sample(), directions=((0, 0, 1), (-0.6, 0.8, 0), (0.8, 0.6, 0)))
+    volume, reference = condition.present(sample, 2)
+    assert tilt_degrees(volume.ijk_to_ras) == pytest.approx(np.degrees(np.arccos(0.8)))
+    apart = centroid(reference, volume.ijk_to_ras) - centroid(sample.label, native_volume(sample).ijk_to_ras)
+    assert np.abs(apart).max() <= 0.5 * max(volume.spacing_mm)
+    prediction = threshold_predictor().predict(volume, force=True)
+    assert any("turned by 37 degrees" in warning for warning in prediction.warnings)
+    (dice,) = dice_per_class((prediction.label_map > 0).astype(np.uint8), reference, 2)
+    assert dice > 0.6
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

@@ -31,6 +31,12 @@ def test_bundle_says_what_the_configuration_and_the_scans_are():
     assert set(data["case_hashes"]) == {case_hash(facts.name) for facts in FACTS}
 
 
+@pytest.mark.parametrize(("turned", "straighten"), [(0, True), (1, True), (2, False), (20, False)])
+def test_model_that_learns_a_tenth_of_turned_scans_wants_them_as_they_are(turned, straighten):
+    facts = [replace(FACTS[0], tilt_degrees=40.0 if case < turned else 20.0) for case in range(20)]
+    assert describe_bundle(config_of_balls(), facts).straighten_turned is straighten
+
+
 def test_names_of_cases_stay_out_of_the_bundle():
     text = str(describe_bundle(config_of_balls(), FACTS).training)
     assert not any(facts.name in text for facts in FACTS)

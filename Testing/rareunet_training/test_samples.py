@@ -93,6 +93,17 @@ def test_sample_is_in_canonical_axes_with_classes_in_the_order_of_the_labels(tmp
     assert [np.argwhere(classes == k).tolist() for k in (1, 2)] == [f.tolist() for f in sample.foreground]
 
 
+def test_sample_knows_how_it_lies(tmp_path):
+    case, voxels, label = stored_case(tmp_path)
+    scan, turn = case.read()[0], np.eye(4)
+    turn[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    turned = Volume(voxels, turn @ scan.ijk_to_ras)
+    write_volume(tmp_path / "scan.nii.gz", turned)
+    write_label_map(tmp_path / "label.nii.gz", label, turned)
+    sample = load_sample(case, [7, 2], IntensityRule())
+    np.testing.assert_allclose(sample.directions, [[0, 0, 1], [-0.6, 0.8, 0], [0.8, 0.6, 0]], atol=1e-6)
+
+
 def test_value_outside_the_label_set_is_refused(tmp_path):
     case, *_ = stored_case(tmp_path)
     with pytest.raises(ValueError, match=r"a: label values \[2\] are not in the label set \[7\]"):

@@ -59,6 +59,7 @@ class CaseReading:
 
     Attributes:
         shape, spacing_mm, orientation: of the scan; orientation is where its stored axes i, j, k run, such as "RAS".
+        tilt_degrees: by which the scan's axes are turned against the patient's.
         intensities: one for each channel.
         label_volumes: the label values that occur, without the background.
         voxel_hash: of the scan's size and voxels in canonical axes.
@@ -72,6 +73,7 @@ class CaseReading:
     channels: int = 0
     spacing_mm: Triple | None = None
     orientation: str = ""
+    tilt_degrees: float = 0.0
     intensities: tuple[Intensities, ...] = ()
     label_volumes: tuple[LabelVolume, ...] = ()
     voxel_hash: str = ""

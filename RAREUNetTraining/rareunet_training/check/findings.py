@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from rareunet.architecture import PRESETS, Architecture
+from rareunet.oblique import LARGEST_TILT, LEARNT_SHARE, learns_turned
 from rareunet.routing import route_for
 from rareunet_training.cases import channel_order_problem
 from rareunet_training.check.facts import ERROR, WARNING, CaseFacts, CaseReading, Finding, Triple
@@ -76,7 +77,7 @@ def findings_of_all(
     if problem := channel_order_problem(named_channels, expected.channels):
         found.append(Finding(ERROR, "", problem))
     found += [*_duplicates(cases), *_odd_channel_numbers(cases, expected), *_missing_labels(cases, expected)]
-    found += naming_errors(cases)
+    found += [*_few_turned(cases), *naming_errors(cases)]
     return sorted(found, key=lambda finding: finding.severity != ERROR)
 
 
@@ -164,6 +165,23 @@ def _missing_labels(cases: Sequence[CaseFacts], expected: Expectations) -> list[
         Finding(WARNING, "", f"label {value} ({name}) occurs in no case: the model can't learn it.")
         for value, name in expected.labels.items()
         if value not in found
+    ]
+
+
+def _few_turned(cases: Sequence[CaseFacts]) -> list[Finding]:
+    """Too few turned scans to learn them: the model will get such scans straightened."""
+    if learns_turned([case.tilt_degrees for case in cases]):
+        return []
+    return [
+        Finding(
+            WARNING,
+            case.name,
+            f"turned by {case.tilt_degrees:.0f} degrees against the patient's axes: it is trained along its own axes,"
+            f" but segmented on a straight grid, as all beyond {LARGEST_TILT:.0f} degrees where fewer than"
+            f" {LEARNT_SHARE:.0%} of the scans are. Resample such scans and their label maps to a straight grid first.",
+        )
+        for case in cases
+        if case.tilt_degrees > LARGEST_TILT
     ]
 
 

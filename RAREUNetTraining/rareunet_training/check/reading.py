@@ -12,7 +12,7 @@ import numpy as np
 
 from rareunet.channel_grids import join_channels
 from rareunet.geometry import Reorientation
-from rareunet.oblique import LARGEST_TILT, tilt_degrees
+from rareunet.oblique import tilt_degrees
 from rareunet.volume import Volume
 from rareunet.volume_files import read_volume
 from rareunet_training.cases import Case, grid_problem, label_problem
@@ -37,7 +37,6 @@ def read_case(case: Case) -> CaseReading:
         scan = _attempt(lambda: _join(channels, case.name), errors)
         if scan is not None:
             reading = _with_scan(reading, scan, channels)
-            warnings += _tilt_warning(scan)
     label = _attempt(lambda: _read_label(case.label), errors)
     if label is not None:
         warnings += [note if note in warnings else f"label map: {note}" for note in label.notes]
@@ -110,19 +109,10 @@ def _with_scan(reading: CaseReading, scan: Volume, channels: Sequence[Volume]) -
         channels=len(voxels),
         spacing_mm=reorientation.reorder(scan.spacing_mm),
         orientation="".join(aff2axcodes(scan.ijk_to_ras)),
+        tilt_degrees=tilt_degrees(scan.ijk_to_ras),
         intensities=tuple(_intensities(channel) for volume in channels for channel in volume.voxels),
         voxel_hash=_hash(voxels),
     )
-
-
-def _tilt_warning(scan: Volume) -> list[str]:
-    if (tilt := tilt_degrees(scan.ijk_to_ras)) <= LARGEST_TILT:
-        return []
-    return [
-        f"turned by {tilt:.0f} degrees against the patient's axes: it is trained and scored along its own axes, but"
-        f" segmented on a straight grid, as all beyond {LARGEST_TILT:.0f} degrees. Resample such scans and their label"
-        " maps to a straight grid first."
-    ]
 
 
 def _intensities(channel: np.ndarray) -> Intensities:

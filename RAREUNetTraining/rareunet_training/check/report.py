@@ -32,7 +32,7 @@ from rareunet_training.check.reading import read_case, stamps
 if TYPE_CHECKING:
     from rareunet_training.configuration import ModelConfig
 
-FORMAT = 2
+FORMAT = 3
 FORMATS = (".json", ".html")
 LABEL_ALONE = "a label map without a scan: add the scan, or name the two alike."
 
