@@ -9,7 +9,7 @@ F1 score is the same number as Dice.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,10 +91,10 @@ def dice_per_class(predicted: np.ndarray, reference: np.ndarray, classes: int) -
     Raises:
         ValueError: the shapes differ.
     """
-    p, r = _one_hot(predicted, reference, classes)
-    values = compute_dice(p, r, include_background=False, ignore_empty=False)[0].tolist()
-    present = (p | r).flatten(2).any(dim=2)[0, 1:].tolist()
-    return [value if here else NAN for value, here in zip(values, present, strict=True)]
+    return [
+        compute_dice(p, r, ignore_empty=False).item() if p.any() or r.any() else NAN
+        for p, r in _masks(predicted, reference, classes)
+    ]
 
 
 def agreement_per_class(
@@ -110,8 +110,8 @@ def agreement_per_class(
     Raises:
         ValueError: the shapes differ.
     """
-    p, r = _one_hot(predicted, reference, classes)
-    return tuple(_agreement(p[:, [k]], r[:, [k]], [float(s) for s in spacing_mm]) for k in range(1, classes))
+    spacing = [float(s) for s in spacing_mm]
+    return tuple(_agreement(p, r, spacing) for p, r in _masks(predicted, reference, classes))
 
 
 def _agreement(predicted: Tensor, reference: Tensor, spacing_mm: list[float]) -> Agreement:
@@ -149,9 +149,9 @@ def _surface_dice(predicted: Tensor, reference: Tensor, spacing_mm: list[float])
         ).item()
 
 
-def _one_hot(predicted: np.ndarray, reference: np.ndarray, classes: int) -> tuple[Tensor, Tensor]:
-    """Masks bool (1, K, ...) of both label maps."""
+def _masks(predicted: np.ndarray, reference: np.ndarray, classes: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Masks bool (1, 1, ...) of both label maps, one foreground class at a time: whole bodies have a hundred."""
     if predicted.shape != reference.shape:
         raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} differ in size.")
-    indices = np.arange(classes).reshape(-1, *[1] * predicted.ndim)
-    return torch.from_numpy(predicted == indices)[None], torch.from_numpy(reference == indices)[None]
+    for k in range(1, classes):
+        yield torch.from_numpy(predicted == k)[None, None], torch.from_numpy(reference == k)[None, None]
