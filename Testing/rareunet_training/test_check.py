@@ -473,6 +473,19 @@ def test_segments_that_change_their_values_are_an_error(data, others, words):
         assert "Give each structure one value and one name" in finding.message
 
 
+def test_names_that_the_models_labels_don_t_share(data):
+    write_segmentation(data, "a", {1: "ball", 3: "Rim"})
+    assert data.check().findings == ()
+    write_segmentation(data, "a", {1: "Rim", 3: "Knob"})
+    error, warning = data.check().findings
+    assert (error.severity, warning.severity) == ("error", "warning")
+    assert (
+        "label 1 is Rim in the .seg.nrrd files, but Ball in model.labels, where Rim is label 3"
+        in error.message
+    )
+    assert warning.message.startswith("label 3 is Knob in the .seg.nrrd files, but Rim in model.labels: make")
+
+
 def test_overlapping_segments_are_refused(data):
     data.add("a")
     (data.folder / "labels" / "a.nii.gz").unlink()

@@ -12,7 +12,7 @@ from rareunet.oblique import LARGEST_TILT, LEARNT_SHARE, learns_turned
 from rareunet.routing import route_for
 from rareunet_training.cases import channel_order_problem
 from rareunet_training.check.facts import ERROR, WARNING, CaseFacts, CaseReading, Finding, Triple
-from rareunet_training.check.segment_names import naming_errors
+from rareunet_training.check.segment_names import labels_named_otherwise, naming_errors
 
 if TYPE_CHECKING:
     from rareunet_training.configuration import ModelConfig
@@ -77,7 +77,8 @@ def findings_of_all(
     if problem := channel_order_problem(named_channels, expected.channels):
         found.append(Finding(ERROR, "", problem))
     found += [*_duplicates(cases), *_odd_channel_numbers(cases, expected), *_missing_labels(cases, expected)]
-    found += [*_few_turned(cases), *naming_errors(cases)]
+    found += _few_turned(cases)
+    found += naming_errors(cases) or labels_named_otherwise(cases, expected.labels)
     return sorted(found, key=lambda finding: finding.severity != ERROR)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rareunet.itk_files import ITK_READERS, simpleitk
-from rareunet_training.check.facts import ERROR, CaseReading, Finding
+from rareunet_training.check.facts import ERROR, WARNING, CaseReading, Finding
 
 NRRD = "NrrdImageIO"
 NAMES_SHOWN = 4
@@ -65,6 +65,23 @@ def naming_errors(cases: Iterable[CaseReading]) -> list[Finding]:
             if not set.intersection(*values.values()):
                 found.append(_told(name, _by_values(values)))
     return [Finding(ERROR, "", text + WHAT_TO_DO) for text in found]
+
+
+def labels_named_otherwise(cases: Iterable[CaseReading], labels: Mapping[int, str]) -> list[Finding]:
+    """Values that the files call other than the model does; an error where that name is another of its labels."""
+    values = {name.casefold(): value for value, name in labels.items()}
+    found = []
+    for value, name in segment_names(cases).items():
+        ours = labels.get(value, name)
+        if name.casefold() == ours.casefold():
+            continue
+        told = f"label {value} is {name} in the .seg.nrrd files, but {ours} in model.labels"
+        if name.casefold() in values:
+            text = f"{told}, where {name} is label {values[name.casefold()]}: correct the values in model.labels."
+            found.append(Finding(ERROR, "", text))
+        else:
+            found.append(Finding(WARNING, "", f"{told}: make sure that they are the same structure."))
+    return found
 
 
 def _by_values(values_of_cases: Mapping[str, Iterable[int]]) -> Uses:
