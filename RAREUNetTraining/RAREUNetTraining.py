@@ -39,6 +39,7 @@ from RAREUNetTrainingLib.structures_table import StructuresTable
 from RAREUNetTrainingLib.training_choice import (
     TrainingChoice,
     described_data,
+    proposed_patch,
     structure,
     structures_from_text,
     structures_to_text,
@@ -241,8 +242,8 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             [structure(label.value, label.name, label.color) for label in report.proposed_labels],
             report.proposed_channels,
             text_of(report.proposed_reference_spacing_mm or ()),
-            text_of(report.proposed_patch or ()),
         )
+        self._fillIn([], [], patch=proposed_patch(report, self._parameterNode.referenceSpacing))
 
     def _fillIn(self, structures: Any, channels: Any, spacing: str = "", patch: str = "") -> None:
         """Sets what is still as it was made, or as it was filled in before."""

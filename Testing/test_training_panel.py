@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -483,6 +484,20 @@ def test_check_fills_the_table_and_what_nobody_has_changed(panel, tmp_path):
     assert [row.value for row in chosen(panel).structures] == [3]
     assert panel._parameterNode.referenceSpacing == "2 x 2 x 2"
     assert panel._parameterNode.patch == "48 x 48 x 48"
+    panel._parameterNode.patch = panel._parameterNode.default("patch").value
+    panel._parameterNode.referenceSpacing = "4 x 4 x 4"
+    panel.ui.checkButton.click()
+    wait_for(panel, lambda: not panel.logic.tasks.kind)
+    assert panel._parameterNode.patch == "8 x 16 x 8"
+
+
+@pytest.mark.parametrize(("spacing", "patch"), [("1 x 1 x 1", "32 x 64 x 32"), ("2 x 2 x 4", "16 x 32 x 8")])
+def test_proposed_patch_counts_voxels_of_the_chosen_spacing(spacing, patch):
+    from rareunet_training.check.facts import CaseReading
+    from RAREUNetTrainingLib.training_choice import proposed_patch
+
+    report = SimpleNamespace(cases=[CaseReading(name="a", shape=(32, 64, 32), spacing_mm=(1.0, 1.0, 1.0))])
+    assert proposed_patch(report, spacing) == patch
 
 
 def test_check_judges_by_the_spacing_that_is_typed_in(ready):

@@ -177,6 +177,17 @@ def text_of(values: Sequence[float]) -> str:
     return " x ".join(f"{value:g}" for value in reversed(values))
 
 
+def proposed_patch(report: Any, reference_spacing_mm: str) -> str:
+    """The patch for the scans of a CheckReport, in voxels of the chosen spacing; "" where none can be told."""
+    from rareunet_training.check.proposals import propose_patch
+
+    try:
+        spacing = numbers(reference_spacing_mm)[::-1]
+    except ValueError:
+        return ""
+    return text_of(propose_patch(report.cases, spacing) or ())
+
+
 def structures_to_text(structures: Sequence[Structure]) -> str:
     """One line of JSON, as the parameter node keeps it."""
     return json.dumps([asdict(structure) for structure in structures])
