@@ -132,15 +132,9 @@ class Reorientation:
     @classmethod
     def to_ras(cls, ijk_to_ras: np.ndarray) -> Reorientation:
         """The reorientation of a scan with this world matrix; oblique axes go to the nearest canonical."""
-        from nibabel.orientations import io_orientation
-
-        # io_orientation: row i = (canonical axis, direction) of input axis i, in the order i j k.
-        orientation = io_orientation(ijk_to_ras)
-        sources, flips = [0, 0, 0], [False, False, False]
-        for ijk_axis, (ras_axis, direction) in enumerate(orientation):
-            canonical = 2 - int(ras_axis)
-            sources[canonical], flips[canonical] = 2 - ijk_axis, bool(direction < 0)
-        return cls((sources[0], sources[1], sources[2]), (flips[0], flips[1], flips[2]))
+        sources = canonical_axes(ijk_to_ras)
+        z, y, x = (bool(ijk_to_ras[2 - axis, 2 - source] < 0) for axis, source in enumerate(sources))
+        return cls(sources, (z, y, x))
 
     def apply(self, array: np.ndarray) -> np.ndarray:
         """(C, Z, Y, X) of the input -> (C, Z, Y, X) in canonical order; a view."""

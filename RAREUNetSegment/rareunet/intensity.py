@@ -64,7 +64,7 @@ def normalise(image: np.ndarray, rule: IntensityRule) -> np.ndarray:
 
 def _centred(voxels: np.ndarray) -> np.ndarray:
     """The voxels, but stretched to [0, 1] where float32 would lose them (1e9 and 1e9 + 1, or 1e300)."""
-    if np.can_cast(voxels.dtype, np.float32):
+    if not voxels.size or np.can_cast(voxels.dtype, np.float32):
         return voxels
     low, high = (float(reduce(voxels, axis=None)) for reduce in (np.fmin.reduce, np.fmax.reduce))
     size = max(abs(low), abs(high))

@@ -7,31 +7,17 @@ formats need it.
 from __future__ import annotations
 
 import errno
-import math
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rareunet.errors import unreadable_file
+from rareunet.itk_headers import check_text_header
 from rareunet.volume import Volume
 
 ITK_READERS = {".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO"}
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-# What holds them in a text header; a MetaImage's ElementSize serves where ElementSpacing lacks.
-SPACINGS = ("spacings", "ElementSpacing", "ElementSize")
-METAIMAGE_DIRECTIONS = ("TransformMatrix", "Rotation", "Orientation")
-NRRD_PATIENT_SPACES = r"(right|left)-(anterior|posterior)-superior|[RL][AP]S"
-
-NO_SPACING = (
-    "The header holds no spacing: 1 mm was assumed. Check it, since the route through the network goes by it."
-)
-UNPLACED = (
-    "The header does not say how the scan lies in the patient: x to the left, y to the back and z to the head"
-    " were assumed, so the result may be mirrored or turned."
-)
 
 
 def simpleitk() -> Any:
@@ -66,46 +52,14 @@ def read_itk(path: Path, name: str, reader: str) -> Volume:
         ImportError: SimpleITK is not installed.
     """
     sitk = simpleitk()
-    notes = _check_text_header(path)
+    facts = check_text_header(path)
     try:
         image = sitk.ReadImage(str(path), imageIO=reader)
     except RuntimeError as error:
         raise unreadable_file(path, error) from error
-    return volume_of_itk(image, name, notes)
-
-
-def _check_text_header(path: Path) -> tuple[str, ...]:
-    """Finds in an NRRD's or MetaImage's text header what ITK mends or assumes in silence.
-
-    Returns:
-        notes on what the header leaves open.
-
-    Raises:
-        ValueError: a spacing that is not positive and finite.
-    """
-    with path.open("rb") as file:
-        text = re.split(r"\r?\n\r?\n|ElementDataFile", file.read(1 << 16).decode("latin-1"))[0]
-    nrrd = text.startswith("NRRD")
-    found = re.findall(r"^([A-Za-z ]+?) *[:=]+ *(.*?) *$", text, flags=re.MULTILINE)
-    fields = {key.lower() if nrrd else key: value for key, value in found}  # NRRD's names have no case
-    for key in SPACINGS:
-        if not _all_positive(fields.get(key, "")):
-            raise ValueError(
-                f"{path} has a spacing of {fields[key]} mm: each must be positive. Repair its header."
-            )
-    placed = any(key in fields for key in METAIMAGE_DIRECTIONS)
-    if nrrd:
-        in_patient = re.match(NRRD_PATIENT_SPACES, fields.get("space", ""), flags=re.IGNORECASE)
-        placed = in_patient is not None and "space directions" in fields
-    spaced = any(key in fields for key in (*SPACINGS, "space directions"))
-    return (*(() if spaced else (NO_SPACING,)), *(() if placed else (UNPLACED,)))
-
-
-def _all_positive(numbers: str) -> bool:
-    try:
-        return all(0 < float(number) < math.inf for number in numbers.replace(",", " ").split())
-    except ValueError:
-        return False
+    volume = volume_of_itk(image, name, facts.notes)
+    in_mm = np.diag([facts.unit_mm] * 3 + [1.0])
+    return Volume(volume.voxels, in_mm @ volume.ijk_to_ras, name, facts.notes)
 
 
 def volume_of_itk(image: Any, name: str, notes: tuple[str, ...] = ()) -> Volume:

@@ -96,6 +96,10 @@ def _channels_first(path: Path, stored: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"{path} holds colours ({', '.join(stored.dtype.names)}): export it as a grey scale scan."
         )
+    if stored.dtype.kind == "c":
+        raise ValueError(
+            f"{path} holds complex numbers: real numbers are needed, such as their magnitude. Export it again."
+        )
     channels = [n for n in stored.shape[3:] if n != 1]
     if len(channels) > 1:
         raise ValueError(

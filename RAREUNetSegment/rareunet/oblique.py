@@ -13,6 +13,7 @@ import numpy as np
 
 from rareunet.channel_grids import on_grid
 from rareunet.geometry import Box, canonical_axes
+from rareunet.intensity import IntensityRule, normalise
 from rareunet.volume import Volume
 
 LARGEST_TILT = 25.0  # degrees
@@ -66,12 +67,15 @@ def straight_spacing(spacing_mm: Sequence[float], reference_spacing_mm: Sequence
     return max(min(spacing_mm), min(reference_spacing_mm))
 
 
-def straighten(volume: Volume, box: Box, reference_spacing_mm: Sequence[float]) -> Volume:
-    """A part of a scan on a grid along R, A and S that holds all of it; NaN where the scan has nothing.
+def straighten(
+    volume: Volume, box: Box, reference_spacing_mm: Sequence[float], rule: IntensityRule
+) -> Volume:
+    """A part of a scan on a grid along R, A and S that holds all of it; NaN where the scan has nothing or padding.
 
     Args:
         box: the part (z, y, x).
         reference_spacing_mm: of the model.
+        rule: intensities are normalised by it first: the straight grid's border would not tell what padding is.
     """
     matrix, shape = part_to_ras(volume.ijk_to_ras, box), [part.stop - part.start for part in box]
     ends = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in reversed(shape)])).reshape(3, -1)
@@ -83,8 +87,9 @@ def straighten(volume: Volume, box: Box, reference_spacing_mm: Sequence[float]) 
     straight[:3, 3] = (low + high) / 2 - step * (size - 1) / 2
     channels = []
     for channel in volume.voxels:
-        image, inside = on_grid(channel[box], matrix, size[::-1].tolist(), straight)
-        image[~inside] = np.nan
+        normalised = normalise(channel[box][np.newaxis], rule)[0]  # 0 is padding, and nothing else is
+        image, inside = on_grid(normalised, matrix, size[::-1].tolist(), straight)
+        image[~inside | (image == 0)] = np.nan
         channels.append(image)
     return Volume(np.stack(channels), straight, volume.name)
 

@@ -152,6 +152,8 @@ def check_volume(volume: Volume, bundle: Bundle, region: RegionOfInterest | None
     box = whole_box(volume.shape)
     if region is not None:
         box = box_of_region(region, volume.shape, volume.ijk_to_ras)
+        if not within_region(region, box, volume.ijk_to_ras).any():  # but its corners' box
+            raise ValueError("the region of interest lies outside the scan: move it onto the scan.")
     largest, smallest = bundle.field_of_view_mm["largest"], bundle.field_of_view_mm["smallest"]
     seen, excess = _seen(volume, box, region, largest)
     if excess > FIELD_OF_VIEW_DOUBT:  # perhaps by padding alone

@@ -120,7 +120,7 @@ def to_network_grid(
     )
     if straighten_turned and (tilt := tilt_degrees(volume.ijk_to_ras)) > LARGEST_TILT:
         used = scanned_box(volume, box)
-        straight = straighten(volume, used, reference_spacing_mm)
+        straight = straighten(volume, used, reference_spacing_mm, rule)
         image, grid = to_network_grid(
             straight, reference_spacing_mm, stages, deepest, rule, region, entry_depth, router, keep_padding
         )

@@ -5,7 +5,14 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from rareunet.geometry import RegionOfInterest, Reorientation, box_of_region, whole_box, within_region
+from rareunet.geometry import (
+    RegionOfInterest,
+    Reorientation,
+    box_of_region,
+    canonical_axes,
+    whole_box,
+    within_region,
+)
 
 SHAPE = (3, 4, 5)
 ORIENTATIONS = list(product(permutations(range(3)), product((1, -1), repeat=3)))
@@ -50,6 +57,18 @@ def test_reorientation_keeps_world_positions_and_inverts(order, signs, oblique):
     # x runs to R, y to A, z to S.
     assert (np.abs(canonical_matrix[:3, :3]).argmax(axis=0) == (0, 1, 2)).all()
     assert (np.diag(canonical_matrix)[:3] > 0).all()
+
+
+def test_axes_of_any_turn_are_the_same_to_the_route_and_to_the_voxels():
+    """Far from the patient's axes the nearest one of each need not be the best choice of three."""
+    random = np.random.default_rng(0)
+    for _ in range(500):
+        turn, _ = np.linalg.qr(random.normal(size=(3, 3)))
+        matrix = np.eye(4)
+        matrix[:3, :3] = turn * (1.5, 1.5, 8.0)
+        reorientation = Reorientation.to_ras(matrix)
+        assert reorientation.source_axes == canonical_axes(matrix)
+        assert (np.diag(reorientation.matrix(matrix, SHAPE))[:3] >= 0).all()
 
 
 def test_there_are_48_orientations():

@@ -46,9 +46,19 @@ def test_voxels_that_are_no_numbers_become_0_and_do_not_count(bad):
     np.testing.assert_allclose(result[untouched], normalise(content, RULE)[untouched], atol=0.02)
 
 
-@pytest.mark.parametrize("value", [0, 7.5, np.nan])
-def test_constant_channel_becomes_0(value):
-    voxels = np.full((2, 4, 4, 4), value, dtype=np.float32)
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (0, "float32"),
+        (7.5, "float32"),
+        (np.nan, "float32"),
+        (np.inf, "float64"),
+        (7.5, "float64"),
+        (7, "int64"),
+    ],
+)
+def test_constant_channel_becomes_0(value, dtype):
+    voxels = np.full((2, 4, 4, 4), value, dtype=dtype)
     voxels[1] = np.arange(64).reshape(4, 4, 4)
     result = normalise(voxels, RULE)
     assert not result[0].any()

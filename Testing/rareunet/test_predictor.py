@@ -10,7 +10,7 @@ import torch
 
 from rareunet.device import choose_device
 from rareunet.errors import DeviceError, FieldOfViewError
-from rareunet.geometry import RegionOfInterest
+from rareunet.geometry import RegionOfInterest, box_of_region
 from rareunet.network import Architecture
 from rareunet.predictor import Predictor
 from rareunet.volume import Volume
@@ -199,6 +199,16 @@ def test_outside_the_region_is_background_on_an_oblique_scan(predictor, make_sca
 def test_region_outside_the_scan_is_refused(predictor, make_scan):
     with pytest.raises(ValueError, match="outside the scan"):
         predictor.predict(make_scan(), RegionOfInterest((500.0, 0.0, 0.0), (20.0, 20.0, 20.0)))
+
+
+def test_region_beside_a_tilted_scan_is_refused_though_its_corners_box_is_not(predictor, make_scan):
+    scan = make_scan((40, 40, 40))
+    turn = np.eye(4)
+    turn[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    region = RegionOfInterest((0.0, -11.0, 20.0), (20.0, 20.0, 20.0))  # the scan's first corner is at 0, 0, 0
+    box_of_region(region, scan.shape, turn)  # finds voxels
+    with pytest.raises(ValueError, match="outside the scan"):
+        predictor.predict(Volume(scan.voxels, turn), region)
 
 
 def test_constant_scan_gives_an_empty_answer_and_a_warning(predictor):

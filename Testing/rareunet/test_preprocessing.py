@@ -160,6 +160,23 @@ def test_turned_scan_comes_back_to_where_it_was(degrees, spacing):
     np.testing.assert_allclose(centroid(back[0], matrix), centroid(scan, matrix), atol=0.2)
 
 
+def test_padding_of_a_turned_scan_does_not_count():
+    """A reformat: its corners were filled with a value, which differs between programs."""
+    angle = np.deg2rad(35)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    scan = np.random.default_rng(0).uniform(50, 100, size=(30, 32, 34)).astype(np.float32)
+    y, z = np.meshgrid(np.arange(32) - 15.5, np.arange(30) - 14.5)
+    filled = np.broadcast_to((np.hypot(y, z) > 13)[:, :, None], scan.shape)
+    images = []
+    for value in (np.nan, 0.0, -1024.0, -3024.0):
+        volume = Volume(np.where(filled, np.float32(value), scan), turn)
+        images.append(to_network_grid(volume, REFERENCE, stages=4, deepest=3, rule=RULE)[0])
+    assert images[0].any()
+    for image in images[1:]:
+        np.testing.assert_allclose(image, images[0], atol=1e-4)
+
+
 def test_region_on_a_turned_scan_is_what_the_network_gets():
     angle = np.deg2rad(35)
     turn = np.eye(4)

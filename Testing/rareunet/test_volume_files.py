@@ -283,6 +283,10 @@ def test_nifti_colours(tmp_path):
 
 def test_nifti_complex(tmp_path):
     refused(nifti(tmp_path / "a.nii", VOXELS.T.astype(np.complex64)), "real numbers")
+    image = nibabel.Nifti1Image(VOXELS.T.astype(np.complex64), np.eye(4))
+    image.header.set_slope_inter(2, 0)
+    nibabel.save(image, tmp_path / "b.nii")
+    refused(tmp_path / "b.nii", "real numbers")
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 1)])
@@ -429,6 +433,39 @@ def test_nrrd_and_metaimage_bad_spacing(tmp_path, spacing):
     refused(metaimage(tmp_path / "a.mha", f"ElementSpacing = {spacing} 1 1\n"), "a.mha", "pacing")
 
 
+def test_nrrd_axis_that_is_not_of_space_has_no_spacing(tmp_path):
+    header = "dimension: 4\nsizes: 2 5 4 3\nspacings: nan 1 2 3\nkinds: vector domain domain domain"
+    volume = read_volume(nrrd(tmp_path / "a.nrrd", header, np.ascontiguousarray(np.moveaxis(TWO, 0, 3))))
+    assert volume.spacing_mm == (3, 2, 1)
+    assert len(volume.voxels) == 2
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor", "note"),
+    [
+        ("mm", 1, ""),
+        ("", 1, ""),
+        ("um", 1e-3, "unit of length is um: it was converted to mm"),
+        ("m", 1e3, "unit of length is m: it was converted to mm"),
+        ("pixel", 1, "'pixel', which is not known: mm was assumed"),
+        ("µm", 1e-3, "unit of length is µm: it was converted to mm"),
+    ],
+)
+def test_nrrd_in_another_unit_is_converted(tmp_path, unit, factor, note):
+    units = " ".join([f'"{unit}"'] * 3)
+    header = f"dimension: 3\nsizes: 5 4 3\n{IN_LPS}\nspace origin: (1,2,3)\nspace units: {units}"
+    volume = read_volume(nrrd(tmp_path / "a.nrrd", header))
+    np.testing.assert_allclose(volume.ijk_to_ras[:3, 3], np.multiply([-1, -2, 3], factor))
+    np.testing.assert_allclose(volume.spacing_mm, np.multiply([3, 2, 1], factor))
+    assert len(volume.notes) == bool(note)
+    assert note in "".join(volume.notes)
+
+
+def test_nrrd_of_several_units_is_refused(tmp_path):
+    header = f'dimension: 3\nsizes: 5 4 3\n{IN_LPS}\nspace units: "mm" "mm" "um"'
+    refused(nrrd(tmp_path / "a.nrrd", header), "a.nrrd", "different units")
+
+
 def test_metaimage_of_4_dimensions_is_channels(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(TWO, isVector=False), str(tmp_path / "a.mha"))
     volume = read_volume(tmp_path / "a.mha")
@@ -442,11 +479,33 @@ def test_header_beside_its_data(tmp_path, extension):
     np.testing.assert_array_equal(read_volume(tmp_path / f"a{extension}").voxels[0], VOXELS)
 
 
+def scan_of_noise(path):
+    """Writes a compressed scan; returns its bytes."""
+    noise = np.random.default_rng(0).integers(0, 1000, (12, 14, 16)).astype(np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(noise), str(path), useCompression=True)
+    np.testing.assert_array_equal(read_volume(path).voxels[0], noise)
+    return path.read_bytes()
+
+
+def test_compressed_voxels_beside_their_header_are_checked_too(tmp_path):
+    for header, data in (("a.nhdr", "a.raw.gz"), ("a.mhd", "a.zraw")):
+        scan_of_noise(tmp_path / header)
+        content = (tmp_path / data).read_bytes()
+        (tmp_path / data).write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+        refused(tmp_path / header, header, "could not be read")
+
+
 @pytest.mark.parametrize("extension", [".nrrd", ".mha"])
 def test_itk_files_damaged_or_2d(tmp_path, extension):
     path = tmp_path / f"a{extension}"
     write_volume(path, Volume(VOXELS, np.eye(4)))
     path.write_bytes(path.read_bytes()[:-20])
+    refused(path, path.name, "could not be read")
+    whole = scan_of_noise(path)
+    for place in range(len(whole) // 2, len(whole) - 20, 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        refused(path, path.name, "could not be read")
+    path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))  # an interrupted copy
     refused(path, path.name, "could not be read")
     path.write_text("a report")
     refused(path, path.name, "could not be read")
