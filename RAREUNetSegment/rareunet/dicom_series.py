@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from rareunet.dicom_frames import place_frames
+from rareunet.dicom_slices import NO_SPACING, SHEARED, UNPLACED, check_alike, is_sheared, slice_step
 from rareunet.errors import unreadable_file
 from rareunet.itk_files import LPS_TO_RAS, simpleitk, volume_of_itk
 from rareunet.volume import Volume
-
-UNEVEN_SLICES = 0.1  # of the usual distance between slices
-SAME_POSITION_DECIMALS = 3  # of a slice's position, mm
 
 
 def is_dicom_file(path: Path) -> bool:
@@ -98,7 +98,6 @@ def _read_dicom_files(folder: Path, name: str, names: Sequence[str]) -> Volume:
     reader.SetFileNames(names)
     try:
         headers = [_dicom_header(sitk, file) for file in names]
-        step = _slice_step(folder, headers) if len(headers) > 1 else None
         # ITK chooses the type by the first slice, but each slice has its own rescale slope.
         types = {header.GetPixelID() for header in headers}
         if len(types) > 1 or sitk.sitkFloat64 in types:
@@ -106,21 +105,40 @@ def _read_dicom_files(folder: Path, name: str, names: Sequence[str]) -> Volume:
         volume = volume_of_itk(reader.Execute(), name)
     except RuntimeError as error:
         raise unreadable_file(folder, error) from error
-    if step is None:
-        return volume
-    notes = []
-    if not headers[0].HasMetaDataKey("0028|0030") and np.allclose(volume.spacing_mm[1:], 1):
-        notes.append("The slices hold no pixel spacing (0028,0030): 1 mm was assumed.")
-    # ITK stacks along the normal; the positions also tell of a tilted gantry.
-    matrix = volume.ijk_to_ras.copy()
-    matrix[:3, 2] = LPS_TO_RAS[:3, :3] @ step
-    normal = np.cross(matrix[:3, 0], matrix[:3, 1])
-    aligned = abs(normal @ matrix[:3, 2]) / np.linalg.norm(normal) / np.linalg.norm(step)
-    if aligned <= 0.9999:
-        notes.append(
-            "The slices are shifted against each other (a tilted gantry): the world matrix is sheared."
+    if len(headers) == 1:
+        return place_frames(Path(names[0]), volume) if volume.shape[0] > 1 else volume
+    return _place_slices(folder, headers, volume)
+
+
+def _place_slices(folder: Path, headers: Sequence[Any], volume: Volume) -> Volume:
+    """ITK stacks along the normal of the slices; their positions also tell of a tilted gantry."""
+    positions = _numbers_of(headers, "0020|0032", 3)
+    orientations, spacings = _numbers_of(headers, "0020|0037", 6), _numbers_of(headers, "0028|0030", 2)
+    if len(positions) < len(headers):
+        raise ValueError(
+            f"{folder}: slices without a position (0020,0032) can't be stacked. Export the series again."
         )
+    check_alike(folder, orientations, spacings)
+    matrix = volume.ijk_to_ras.copy()
+    matrix[:3, 2] = LPS_TO_RAS[:3, :3] @ slice_step(folder, np.array(positions))
+    notes = []
+    if not spacings and np.allclose(volume.spacing_mm[1:], 1):
+        notes.append(NO_SPACING)
+    if not orientations:
+        notes.append(UNPLACED)
+    if is_sheared(matrix):
+        notes.append(SHEARED)
     return Volume(volume.voxels, matrix, volume.name, tuple(notes))
+
+
+def _numbers_of(headers: Sequence[Any], tag: str, number: int) -> list[list[float]]:
+    """The numbers of a tag, from each slice that holds so many."""
+    rows = []
+    for header in headers:
+        words = header.GetMetaData(tag).split("\\") if header.HasMetaDataKey(tag) else []
+        with contextlib.suppress(ValueError):
+            rows += [[float(word) for word in words]] if len(words) == number else []
+    return rows
 
 
 def _dicom_header(sitk: Any, file: str) -> Any:
@@ -133,28 +151,3 @@ def _dicom_header(sitk: Any, file: str) -> Any:
 
 def _size_of_series(sitk: Any, names: Sequence[str]) -> str:
     return " x ".join(str(n) for n in (*_dicom_header(sitk, names[0]).GetSize()[:2], len(names)))
-
-
-def _slice_step(folder: Path, headers: Sequence[Any]) -> np.ndarray:
-    """Vector from one slice to the next (LPS, mm); refuses missing, uneven and coinciding slices."""
-    if not all(header.HasMetaDataKey("0020|0032") for header in headers):
-        raise ValueError(
-            f"{folder}: slices without a position (0020,0032) can't be stacked. Export the series again."
-        )
-    positions = np.array([[float(p) for p in h.GetMetaData("0020|0032").split("\\")] for h in headers])
-    # GDCM does not sort images at one position side by side: their distances would only look uneven.
-    if len(np.unique(positions.round(SAME_POSITION_DECIMALS), axis=0)) < len(positions):
-        raise ValueError(
-            f"{folder} holds several images at one slice position: split it into one series per scan."
-        )
-    steps = np.diff(positions, axis=0)
-    lengths = np.linalg.norm(steps, axis=1)
-    usual = np.median(steps, axis=0)
-    off = np.linalg.norm(steps - usual, axis=1)
-    worst = int(off.argmax())
-    if off[worst] > UNEVEN_SLICES * np.linalg.norm(usual):
-        raise ValueError(
-            f"{folder} has uneven slices: {lengths[worst]:.3g} mm between slices {worst + 1} and {worst + 2}"
-            f" of {len(headers)}, elsewhere {np.linalg.norm(usual):.3g} mm. Export the whole series again."
-        )
-    return (positions[-1] - positions[0]) / (len(headers) - 1)

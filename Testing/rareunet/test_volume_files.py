@@ -108,6 +108,47 @@ def dicom(folder, positions=(0, 2, 4, 6), uid="1.2.3.4", tilt=0.0, modality="MR"
     return folder
 
 
+def enhanced(folder, positions, orientation=(1, 0, 0, 0, 1, 0), slopes=()):
+    """Writes one file of 5 x 4 frames of 0.5 x 0.8 mm (x, y) at (-10, 20, z), LPS; value = 100 n + index."""
+    pydicom = pytest.importorskip("pydicom", reason="pydicom writes DICOM files of many frames")
+    folder.mkdir(exist_ok=True)
+
+    def group(**attributes):
+        item = pydicom.Dataset()
+        for keyword, value in attributes.items():
+            setattr(item, keyword, value)
+        return pydicom.Sequence([item])
+
+    frames = []
+    for n, z in enumerate(positions):
+        frame = pydicom.Dataset()
+        frame.PlanePositionSequence = group(ImagePositionPatient=[-10.0, 20.0, float(z)])
+        if slopes:
+            frame.PixelValueTransformationSequence = group(
+                RescaleIntercept=1, RescaleSlope=slopes[n], RescaleType="US"
+            )
+        frames.append(frame)
+    shared = pydicom.Dataset()
+    shared.PixelMeasuresSequence = group(PixelSpacing=[0.8, 0.5], SliceThickness=2)
+    shared.PlaneOrientationSequence = group(ImageOrientationPatient=list(orientation))
+    file = pydicom.Dataset()
+    file.file_meta = pydicom.dataset.FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    file.SOPClassUID = file.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4.1"
+    file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.1"
+    file.Modality, file.StudyInstanceUID, file.SeriesInstanceUID = "MR", "1.2.3", "1.2.3.4"
+    file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
+    file.BitsAllocated = file.BitsStored = 16
+    file.HighBit, file.PixelRepresentation = 15, 1
+    file.Rows, file.Columns, file.NumberOfFrames = 4, 5, len(positions)
+    file.SharedFunctionalGroupsSequence = pydicom.Sequence([shared])
+    file.PerFrameFunctionalGroupsSequence = pydicom.Sequence(frames)
+    voxels = np.arange(20).reshape(1, 4, 5) + 100 * np.arange(len(positions)).reshape(-1, 1, 1)
+    file.PixelData = voxels.astype("<i2").tobytes()
+    file.save_as(folder / "frames.dcm", enforce_file_format=True)
+    return folder
+
+
 def refused(path, *words, **arguments):
     with pytest.raises(ValueError, match=r"\w") as caught:
         read_volume(path, **arguments)
@@ -613,6 +654,65 @@ def test_dicom_several_series(tmp_path):
 )
 def test_dicom_uneven_slices(tmp_path, positions, words):
     refused(dicom(tmp_path / "knee", positions), "knee", *words)
+
+
+def test_dicom_frames_lie_where_they_say(tmp_path):
+    expected = [[-0.5, 0, 0, 10], [0, -0.8, 0, -20], [0, 0, 2.5, 0], [0, 0, 0, 1]]
+    for positions, order in (((0, 2.5, 5), (0, 1, 2)), ((5, 2.5, 0), (2, 1, 0)), ((2.5, 0, 5), (1, 0, 2))):
+        volume = read_volume(enhanced(tmp_path / "knee", positions))
+        np.testing.assert_allclose(volume.ijk_to_ras, expected, atol=1e-6)
+        assert volume.voxels[0, :, 0, 0].tolist() == [100 * n for n in order]
+        assert volume.notes == ()
+
+
+def test_dicom_frames_with_their_own_slope(tmp_path):
+    voxels = read_volume(enhanced(tmp_path / "knee", (2, 0, 4), slopes=(2, 1, 0.5))).voxels
+    np.testing.assert_allclose(voxels[0, :, 0, 1], (1 + 101, 1 + 2 * 1, 1 + 0.5 * 201))
+    assert read_volume(enhanced(tmp_path / "knee", (2, 0, 4), slopes=(1, 1, 1))).voxels[0, 0, 0, 0] == 101
+
+
+def test_dicom_frames_that_make_no_scan_are_refused(tmp_path):
+    refused(enhanced(tmp_path / "gap", (0, 2, 4, 10, 12, 14)), "gap", "uneven slices", "6 mm between")
+    refused(enhanced(tmp_path / "time", (0, 2, 4, 0, 2, 4)), "several images at one slice position")
+
+
+def test_dicom_frames_without_a_place_are_noted(tmp_path):
+    folder = enhanced(tmp_path / "capture", (0, 2, 4))
+    file = folder / "frames.dcm"
+    for tag in (b"\x20\x00\x32\x00", b"\x20\x00\x37\x00", b"\x28\x00\x30\x00"):  # unknown tags in their place
+        file.write_bytes(file.read_bytes().replace(tag, tag[:2] + b"\xfd\x00"))
+    volume = read_volume(folder)
+    assert volume.shape == (3, 4, 5)
+    assert [note[:30] for note in volume.notes] == [
+        "The slices hold no pixel spaci",
+        "The slices do not say how they",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tag", "old", "new", "words"),
+    [
+        (b"\x20\x00\x37\x00", b"1\\0\\0\\0\\1\\0", b"1\\0\\0\\0\\0\\1", "different orientations"),
+        (b"\x28\x00\x30\x00", b".8\\.5", b".9\\.5", "different pixel spacings"),
+        (b"\x20\x00\x32\x00", b"-10\\", b"-10 ", "slices without a position"),
+    ],
+)
+def test_dicom_slices_that_differ_are_refused(tmp_path, tag, old, new, words):
+    folder = dicom(tmp_path / "knee")
+    path = folder / "1.2.3.4_7.dcm"
+    start, _, rest = path.read_bytes().partition(tag)
+    assert old in rest
+    path.write_bytes(start + tag + rest.replace(old, new, 1))
+    refused(folder, "knee", words)
+
+
+def test_dicom_slices_without_an_orientation_are_noted(tmp_path):
+    folder = dicom(tmp_path / "knee")
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"\x20\x00\x37\x00", b"\x20\x00\x3f\x00"))
+    volume = read_volume(folder)
+    assert "how they lie in the patient (0020,0037)" in volume.notes[0]
+    assert volume.spacing_mm == pytest.approx((2, 0.8, 0.5))
 
 
 def test_dicom_nearly_even_slices_are_fine(tmp_path):
