@@ -92,11 +92,12 @@ def _padding_value(channel: np.ndarray) -> float:
     """The value that fills more than half of the scan's outer planes, or NaN (which equals nothing).
 
     Padding added to a scan covers its border; excluding that value makes the percentiles the same however
-    much of it there is.
+    much of it there is. Voxels that are not finite, such as those beyond a resampled channel, have no say.
     """
     border = _border(channel)
+    border = border[np.isfinite(border)]
     values, counts = np.unique(border, return_counts=True)
-    return float(values[counts.argmax()]) if counts.max() * 2 > border.size else float("nan")
+    return float(values[counts.argmax()]) if border.size and counts.max() * 2 > border.size else float("nan")
 
 
 def _border(channel: np.ndarray) -> np.ndarray:

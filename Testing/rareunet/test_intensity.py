@@ -34,6 +34,17 @@ def test_constant_padding_does_not_change_the_content(value):
     assert not outside.any()
 
 
+def test_padding_is_known_beside_voxels_that_are_no_numbers():
+    """A padded channel that was resampled to a larger field of view."""
+    content = np.random.default_rng(0).normal(100, 20, size=(1, 9, 8, 7)).astype(np.float32)
+    padded = np.pad(content, ((0, 0), (3, 3), (3, 3), (3, 3)), constant_values=-1024)
+    beyond = np.pad(padded, ((0, 0), (0, 0), (0, 0), (8, 9)), constant_values=np.nan)
+    result = normalise(beyond, RULE)
+    np.testing.assert_allclose(result[:, 3:12, 3:11, 11:18], normalise(content, RULE), atol=1e-6)
+    result[:, 3:12, 3:11, 11:18] = 0
+    assert not result.any()
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_voxels_that_are_no_numbers_become_0_and_do_not_count(bad):
     content = np.random.default_rng(0).normal(100, 20, size=(1, 12, 12, 12)).astype(np.float32)
