@@ -248,7 +248,7 @@ def _make_absolute(content: dict[str, dict[str, Any]], base: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin a file with a mark
         content: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise ValueError(f"{path} can't be read ({error.strerror}): give a configuration file.") from None

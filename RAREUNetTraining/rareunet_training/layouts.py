@@ -76,7 +76,7 @@ def read_description(folders: Iterable[Path]) -> Description:
     """The first dataset.json in these folders; an empty description where there is none that can be used."""
     for folder in folders:
         try:
-            content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+            content = json.loads((folder / "dataset.json").read_text(encoding="utf-8-sig"))
         except (OSError, ValueError):
             continue
         if isinstance(content, dict):

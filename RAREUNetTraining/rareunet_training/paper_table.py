@@ -28,8 +28,9 @@ def paper_rows(
             continue
         means = [{s.case: s.mean_dice for s in scale} for scale in scales]
         overall = [mean_of([scale.get(case, np.nan) for scale in means]) for case in means[0]]
-        spread = float(np.std(overall, ddof=1)) if len(overall) > 1 else 0.0
-        rows[model] = [*map(summarise, scales), Summary(len(overall), mean_of(overall), spread, ())]
+        found = [mean for mean in overall if np.isfinite(mean)]
+        spread = float(np.std(found, ddof=1)) if len(found) > 1 else 0.0
+        rows[model] = [*map(summarise, scales), Summary(len(found), mean_of(found), spread, ())]
     return rows | _published_rows(published) if rows and protocol == "published" and published else rows
 
 

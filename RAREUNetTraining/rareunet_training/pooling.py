@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from rareunet.bundle import Bundle
 from rareunet_training.comparison import check_terms, terms_of
-from rareunet_training.conditions import paper_conditions
 from rareunet_training.score_files import ScoreSet
-from rareunet_training.scores import resolution_card
+from rareunet_training.scores import Score, resolution_card
 from rareunet_training.scoring import model_facts
 
 COMMON_FACTS = ("name", "version", "presented", "parameters")  # what models of several folds may share
@@ -37,6 +36,11 @@ def pool(sets: Sequence[ScoreSet]) -> ScoreSet:
                     f"{first.data} was scored with {what} {ours or 'none'!r}, {other.data} with {theirs or 'none'!r}:"
                     " evaluate all folds alike."
                 )
+        if any(map(_in_world, first.scores)) != any(map(_in_world, other.scores)):
+            raise ValueError(
+                f"of {first.data} and {other.data} one has scores in world space and the other has Dice on the scan's"
+                " grid alone: evaluate all folds alike."
+            )
         if twice := sorted(references.keys() & other.references.keys()):
             raise ValueError(
                 f"{twice[0]} is in two of the score files ({len(twice)} such cases): give one file for each fold, each"
@@ -79,9 +83,8 @@ def with_card_of(bundle: Bundle, pooled: ScoreSet) -> Bundle:
         raise ValueError(
             f"{bundle.name} has {own} weights, the scored models {scored}: a card describes the same network."
         )
-    displaced = {condition.name for condition in paper_conditions("published")}
-    aligned = [score for score in pooled.scores if score.condition not in displaced]
-    if not aligned:
+    card = tuple(resolution_card(pooled.scores, pooled.labels))
+    if not card:
         raise ValueError(
             "these scores are of the paper's displaced labels alone: evaluate without --protocol published."
         )
@@ -91,9 +94,13 @@ def with_card_of(bundle: Bundle, pooled: ScoreSet) -> Bundle:
     )
     return replace(
         bundle,
-        resolution_card=tuple(resolution_card(aligned, pooled.labels)),
+        resolution_card=card,
         training={**bundle.training, "resolution_card": source},
     )
+
+
+def _in_world(score: Score) -> bool:
+    return bool(score.in_world)
 
 
 def _presented(scores: ScoreSet) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from rareunet.geometry import Reorientation
 from rareunet.volume import Volume
 from rareunet.volume_files import case_name, images_in, read_volume, write_label_map
-from rareunet_training.cases import Case
+from rareunet_training.cases import Case, label_problem
 from rareunet_training.conditions import Condition, conditions_of, native, native_volume
 from rareunet_training.evaluation import Metrics, class_indices, score, to_grid
 from rareunet_training.samples import Sample
@@ -156,6 +156,8 @@ def _file_of(case: str, files: Mapping[str, Path]) -> Path:
 def _read(files: Mapping[str, Path], case: str, values: Sequence[int]) -> Volume:
     path = _file_of(case, files)
     volume = read_volume(path)
+    if problem := label_problem(volume):
+        raise ValueError(f"{path}: {problem}")
     unknown = sorted(set(np.unique(volume.voxels[0]).tolist()) - {0, *values})
     if unknown:
         raise ValueError(

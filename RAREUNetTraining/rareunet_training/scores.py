@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rareunet_training.conditions import paper_conditions
 from rareunet_training.metrics import METRICS, Agreement
 
 FRAMES = {"scan": "on the grid of the scan", "world": "on the original grid"}
@@ -119,11 +120,13 @@ def spacing_of(scores: Sequence[Score]) -> tuple[float, float, float]:
 
 
 def resolution_card(scores: Sequence[Score], label_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Mean and spread over cases for each condition, in the form that bundle.json keeps."""
+    """Mean and spread over cases for each condition but the paper's displaced labels, in the form that bundle.json
+    keeps."""
+    displaced = {condition.name for condition in paper_conditions("published")}
     card = []
     for condition, rows in by_condition(scores).items():
         dice = summarise(rows)
-        if not dice.cases:
+        if not dice.cases or condition in displaced:
             continue
         row = {
             "condition": condition,

@@ -42,6 +42,7 @@ CHOICES = {
     "model.preset": tuple(PRESETS),
 }
 
+MOST_LABELS = 255  # classes are bytes in memory
 VIEWS = ("own", "1/2", "1/4", "1/8", "degraded", "restored")  # by their names in training steps
 
 # Each range in words, as a test that NaN fails too, and the settings that must lie in it.
@@ -107,6 +108,8 @@ def _check_labels(labels: list[dict[str, Any]]) -> None:
                 ' {value = 1, name = "Liver", color = [200, 80, 60]}.'
                 " A value is 1 to 65535, a part of a color 0 to 255."
             )
+    if len(labels) > MOST_LABELS:
+        raise ValueError(f"model.labels names {len(labels)} structures: {MOST_LABELS} are possible.")
     for key in ("value", "name"):
         found = [label[key] for label in labels]
         if twice := next((one for one in found if found.count(one) > 1), None):

@@ -145,7 +145,7 @@ def _run_trial(plan: Plan, study: optuna.Study, train: Train) -> FrozenTrial:
         trial.set_user_attr(ERROR_KEY, str(error))
         return study.tell(trial, state=TrialState.FAIL)
     except (KeyboardInterrupt, TrainingStopped):
-        _queue_again(study, study.tell(trial, state=TrialState.FAIL))
+        _queue_again(study, study.tell(trial, state=TrialState.FAIL), died=False)
         raise
     except BaseException:
         study.tell(trial, state=TrialState.FAIL)
@@ -158,13 +158,14 @@ def _run_trial(plan: Plan, study: optuna.Study, train: Train) -> FrozenTrial:
     return study.tell(trial, max(found.values()) if config.fit.patience else found[max(found)])
 
 
-def _queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
+def _queue_again(study: optuna.Study, trial: FrozenTrial, died: bool = True) -> None:
+    """Queues a trial to go on from its checkpoint. One that died too often is given up, one that was stopped is not."""
     attempt = trial.user_attrs.get(ATTEMPT_KEY, 1)
-    if attempt >= MOST_ATTEMPTS:
+    if died and attempt >= MOST_ATTEMPTS:
         return
     attributes = {
         ORIGINAL_KEY: trial.user_attrs.get(ORIGINAL_KEY, trial.number),
-        ATTEMPT_KEY: attempt + 1,
+        ATTEMPT_KEY: attempt + died,
         REPLACES_KEY: trial.number,
     }
     again = optuna.create_trial(

@@ -174,8 +174,9 @@ def test_unknown_names_to_leave_out(tmp_path):
     ],
 )
 def test_dataset_json_of_the_decathlon_and_of_nnunet(tmp_path, content, expected):
-    (tmp_path / "dataset.json").write_text(json.dumps(content))
-    assert read_description([tmp_path / "elsewhere", tmp_path]) == expected
+    for encoding in ("utf-8", "utf-8-sig"):  # as Windows' editors write it
+        (tmp_path / "dataset.json").write_text(json.dumps(content), encoding=encoding)
+        assert read_description([tmp_path / "elsewhere", tmp_path]) == expected
 
 
 # World space

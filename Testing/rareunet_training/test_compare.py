@@ -301,6 +301,15 @@ def command(*words):
     return main(["compare", *map(str, words)])
 
 
+def test_contestants_of_like_names_get_a_file_each(tmp_path):
+    names = ["tiny:up", "tiny_up", "печень", "почка"]
+    for index, name in enumerate(names):
+        write_scores(score_set(name, [0.5 + 0.1 * index] * 6), tmp_path / f"{index}.json")
+    assert command(*(tmp_path / f"{index}.json" for index in range(4)), "--output", tmp_path / "out") == 0
+    files = (tmp_path / "out").glob("scores_*.json")
+    assert sorted(json.loads(file.read_text(encoding="utf-8"))["name"] for file in files) == sorted(names)
+
+
 def test_earlier_scores_are_compared_without_scans(tmp_path, capsys):
     paths = [tmp_path / "one.json", tmp_path / "two.json"]
     for path, values in zip(paths, ([0.5] * 6, [0.51, 0.52, 0.53, 0.54, 0.55, 0.56]), strict=True):

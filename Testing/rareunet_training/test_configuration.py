@@ -163,6 +163,17 @@ def test_labels_have_values_and_names_of_their_own(key, value):
         read_config(None, [f"model.labels=[{one}, { ({**other, key: value}) }]"])
 
 
+def test_file_of_a_windows_editor_is_read(tmp_path):
+    (tmp_path / "a.toml").write_text("[fit]\nepochs = 7\n", encoding="utf-8-sig")
+    assert read_config(tmp_path / "a.toml").fit.epochs == 7
+
+
+def test_more_structures_than_a_byte_holds_are_refused():
+    labels = [{"value": n, "name": f"part {n}", "color": [0, 0, 0]} for n in range(1, 257)]
+    with pytest.raises(ValueError, match="model.labels names 256 structures: 255 are possible"):
+        read_config(None, [f"model.labels={labels}"])
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

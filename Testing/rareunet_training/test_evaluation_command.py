@@ -135,6 +135,12 @@ def test_baseline_is_named_in_the_scores(model, data, tmp_path):
             ["MODEL", "--data", "DATA", "--baseline", "up", "--write-card"],
             "--write-card describes what the model itself",
         ),
+        (
+            ["MODEL", "--data", "DATA", "--shape", 36, 60, 36],
+            "multiple of 8 and at least 16. Choose --shape 40 64 40",
+        ),
+        (["MODEL", "--data", "DATA", "--shape", 8, 16, 16], "Choose --shape 16 16 16"),
+        (["MODEL", "--data", "DATA", "--output", "FILE"], "File exists"),
         (["--predictions", "DATA", "--data", "DATA"], "the label set is not known"),
         (["MODEL", "--predictions", "DATA", "--data", "DATA"], "holds no label maps"),
         (["nowhere", "--data", "DATA"], "no model 'nowhere'"),
@@ -153,7 +159,7 @@ def test_baseline_is_named_in_the_scores(model, data, tmp_path):
     ],
 )
 def test_what_can_not_be_scored_is_explained(words, message, model, data, config, capsys):
-    places = {"MODEL": model, "DATA": data, "CONFIG": config, "SAVED": data / "labelsTr"}
+    places = {"MODEL": model, "DATA": data, "CONFIG": config, "SAVED": data / "labelsTr", "FILE": config}
     assert evaluate(*(places.get(word, word) for word in words), "fit.device=cpu") == 1
     assert message in capsys.readouterr().err
 
@@ -212,6 +218,26 @@ def test_model_that_tells_nothing_of_its_training_brings_a_warning(data, config,
     assert "does not tell which cases" in check_unseen(bundle, held_out_cases(read_config(config)))
 
 
+def test_card_is_of_aligned_labels_and_says_whose(model, data):
+    bundle = Bundle.load(model)
+    replace(bundle, training={**bundle.training, "resolution_card": "Out of fold: 42 cases"}).rewrite()
+    assert evaluate(model, "--data", data, "--protocol", "all", "--write-card", *QUICK[2:]) == 0
+    bundle = Bundle.load(model)
+    assert len(bundle.resolution_card) > 20
+    assert not any("published" in row["condition"] for row in bundle.resolution_card)
+    assert bundle.training["resolution_card"] == "3 cases (data), scored by this model."
+
+
+def test_scores_are_written_before_a_card_that_can_not_be(model, data, tmp_path, monkeypatch, capsys):
+    def refuse(bundle):
+        raise PermissionError(13, "Permission denied", str(bundle.folder))
+
+    monkeypatch.setattr(Bundle, "rewrite", refuse)
+    assert evaluate(model, "--data", data, "--write-card", "--output", tmp_path / "out", *QUICK) == 1
+    assert (tmp_path / "out" / "scores.json").is_file()
+    assert "scale 1/2 (aligned)" in capsys.readouterr().out
+
+
 def test_model_trained_on_published_labels_is_scored_on_them(data, tmp_path, capsys):
     settings = {"settings": {"fit": {"protocol": "published"}}}
     save_bundle(tmp_path / "study", training=settings)
@@ -219,6 +245,8 @@ def test_model_trained_on_published_labels_is_scored_on_them(data, tmp_path, cap
     printed = capsys.readouterr().out
     assert "scale 1/2 (published)" in printed
     assert "aligned" not in printed
+    assert evaluate(tmp_path / "study", "--data", data, "--write-card", "fit.device=cpu") == 1
+    assert "a card describes aligned ones. Add --protocol aligned" in capsys.readouterr().err
 
 
 def test_mean_of_nothing_is_nan():

@@ -6,7 +6,7 @@ from evaluation_helpers import VALUE, threshold_predictor, write_blobs
 
 from rareunet import Volume
 from rareunet.intensity import IntensityRule
-from rareunet.volume_files import read_volume, write_label_map
+from rareunet.volume_files import read_volume, write_label_map, write_volume
 from rareunet_training.conditions import coarser, native, paper_scale
 from rareunet_training.evaluation import evaluate
 from rareunet_training.labelled_cases import external_cases
@@ -101,6 +101,14 @@ def test_predictions_that_can_not_be_scored_are_explained(placed, tmp_path, name
     (tmp_path / "theirs").mkdir()
     write_label_map(tmp_path / "theirs" / f"{name}.nii.gz", volume.voxels[0], volume)
     with pytest.raises(ValueError, match=message):
+        evaluate_predictions(tmp_path / "theirs", placed[:1], CONDITIONS, [VALUE])
+
+
+def test_predictions_of_a_channel_per_structure_are_no_label_maps(placed, tmp_path):
+    volume = Volume(np.zeros((2, 22, 26, 24), np.uint8), oblique())
+    (tmp_path / "theirs").mkdir()
+    write_volume(tmp_path / "theirs" / "blob_0.nii.gz", volume)
+    with pytest.raises(ValueError, match=r"blob_0.nii.gz: the label map has 2 channels"):
         evaluate_predictions(tmp_path / "theirs", placed[:1], CONDITIONS, [VALUE])
 
 

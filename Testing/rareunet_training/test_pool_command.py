@@ -10,6 +10,7 @@ from rareunet.bundle import Bundle
 from rareunet.bundle_format import WEIGHTS_FILE, hash_file, verify
 from rareunet_training.__main__ import main
 from rareunet_training.score_files import ScoreSet, read_scores, write_scores
+from rareunet_training.scores import Score
 from rareunet_training.scoring import model_facts
 
 CONDITIONS = ("native", "scale 1 (aligned)", "scale 1 (published)")
@@ -85,6 +86,12 @@ def test_several_models_share_no_hash(fold, tmp_path, bundle):
     assert read_scores(tmp_path / "one" / "scores.json").model["sha256"] == "of fold 0"
 
 
+def test_folds_whose_models_were_named_apart(fold, bundle, tmp_path):
+    facts = {**model_facts(bundle), "name": "fold1", "version": "2.0.0"}
+    assert pool(fold(0, ["a"]), fold(1, ["b"], model=facts), "--output", tmp_path / "both") == 0
+    assert "several" in (tmp_path / "both" / "scores.html").read_text(encoding="utf-8")
+
+
 def test_card_of_the_final_model_is_that_of_the_folds(fold, bundle, capsys):
     weights = hash_file(bundle.folder / WEIGHTS_FILE)
     assert pool(fold(0, ["a", "b"]), fold(1, ["c"]), "--card", bundle.folder) == 0
@@ -111,6 +118,10 @@ def test_cases_in_two_files_are_refused(fold, capsys):
         ({"model": {"presented": "up"}}, "scored with --baseline 'none', blobs, fold 1 with 'up'"),
         ({"shape": (32, 24, 16)}, "only scores on the same crop"),
         ({"labels": ("Heart",)}, "compare models of the same structures"),
+        (
+            {"scores": (Score("b", "native", (1, 1, 1), (0.5,), 0.1),)},
+            "one has scores in world space and the other has Dice",
+        ),
     ],
 )
 def test_folds_that_were_not_scored_alike_are_refused(fold, changes, expected, capsys):

@@ -80,9 +80,13 @@ def test_papers_table_has_a_row_per_model_and_the_mean_over_the_scales_of_each_c
         for case, values in {"a": (0.9, 0.8, 0.7, 0.2), "b": (0.8, 0.7, 0.6, 0.5)}.items()
         for scale, value in zip(scales, values, strict=True)
     ]
-    (row,) = paper_rows({"ours": scores, "native only": [scored("a", "native", 0.5)]}, "aligned").values()
+    empty = [scored("none", f"scale {scale} (aligned)", NAN) for scale in scales]
+    (row,) = paper_rows(
+        {"ours": scores + empty, "native only": [scored("a", "native", 0.5)]}, "aligned"
+    ).values()
     assert [s.mean for s in row] == pytest.approx([0.85, 0.75, 0.65, 0.35, 0.65])
     assert row[-1].sd == pytest.approx(0.0, abs=1e-12)
+    assert row[-1].cases == 2
     lines = paper_table({"ours": scores}, "aligned").splitlines()
     assert lines[1].split() == ["model", *scales, "overall"]
     assert lines[2].startswith("ours   0.850 +- 0.071")
@@ -128,6 +132,7 @@ def test_card_is_one_that_a_bundle_can_hold():
     assert (row["world_dice_mean"], row["hd95_mm_mean"]) == (0.7, 1.0)
     bundle = make_bundle(resolution_card=(row,))
     assert type(bundle).from_json(bundle.to_json()).resolution_card == (row,)
+    assert resolution_card([scored("a", "scale 1/2 (published)", 0.8)], ["Ball"]) == []
     quick = resolution_card([Score("a", "native", (1, 1, 1), (0.8,), 0.1)], ["Ball"])
     assert "world_dice_mean" not in quick[0]
 

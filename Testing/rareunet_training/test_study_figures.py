@@ -10,14 +10,18 @@ from matplotlib.image import imread
 from rareunet import Predictor
 from rareunet.volume_files import read_volume, write_label_map
 from rareunet_training.__main__ import main
-from rareunet_training.conditions import PAPER_SHAPE, coarser, native
+from rareunet_training.conditions import PAPER_SHAPE, coarser, native, series
 from rareunet_training.pictures import PictureRow, draw_rows
 from rareunet_training.published import PUBLISHED
 from rareunet_training.reports.score_plots import COLOURS
-from rareunet_training.reports.trade_off import trade_off
+from rareunet_training.reports.trade_off import MARKERS, trade_off
 from rareunet_training.score_files import ScoreSet, write_scores
 
 SCALES = ("1", "1/2", "1/4", "1/8")
+
+
+def test_every_resolution_has_a_mark():
+    assert max(map(len, series().values())) <= len(MARKERS)
 
 
 def score_set(name, conditions, seconds=0.1, parameters=0):

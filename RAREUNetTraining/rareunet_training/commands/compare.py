@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("compare needs two or more: models, scores.json files or folders of predictions.")
     config = read_config(arguments.config, overrides)
     case = pictured_case(names, arguments, config) if arguments.pictures else None
+    arguments.output.mkdir(parents=True, exist_ok=True)  # before the scoring, which can take hours
     sets = score_all(names, arguments, config)
     _write_scores(sets, arguments.output)  # before what may fail: scoring can take hours
     frame = "world" if arguments.world else "scan"
@@ -118,9 +119,11 @@ def _write_scores(sets: Sequence[ScoreSet], output: Path) -> None:
     from rareunet_training.predictions import folder_name
     from rareunet_training.score_files import write_scores
 
-    output.mkdir(parents=True, exist_ok=True)
+    names: list[str] = []
     for scores in sets:
-        write_scores(scores, output / f"scores_{folder_name(scores.name)}.json")
+        name = folder_name(scores.name)
+        names.append(name if name and name not in names else f"{name}_{len(names) + 1}")
+        write_scores(scores, output / f"scores_{names[-1]}.json")
 
 
 def _write(

@@ -74,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     config = read_config(arguments.config, overrides)
     labelled = find_labelled(arguments, config)
     model = models[0] if models else ""
+    if arguments.output is not None:  # before the scoring, which can take hours
+        arguments.output.mkdir(parents=True, exist_ok=True)
     if arguments.predictions is None:
         scores = _score_model(model, arguments, config, labelled)
     else:
@@ -81,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         write(scores, arguments.output)
     show(scores)
+    if arguments.write_card:
+        _write_card(model, scores)
     return 0
 
 
@@ -89,7 +93,6 @@ def _score_model(
 ) -> ScoreSet:
     from rareunet.predictor import Predictor
     from rareunet_training.labelled_cases import check_channels, check_unseen
-    from rareunet_training.scores import resolution_card
     from rareunet_training.scoring import Plan, model_contestant, score_contestants, usual_protocol
 
     predictor = Predictor(model, config.fit.device)
@@ -97,14 +100,31 @@ def _score_model(
     check_channels(bundle, labelled)
     if warning := check_unseen(bundle, labelled):
         print(f"warning: {warning}", file=sys.stderr)
-    plan = Plan(labelled, arguments.protocol or usual_protocol(bundle), paper_crop(arguments, config))
+    protocol = arguments.protocol or usual_protocol(bundle)
+    if arguments.write_card and protocol == "published":
+        raise ValueError(
+            f"{bundle.name} was trained on the paper's displaced labels: a card describes aligned ones. Add --protocol"
+            " aligned, or leave out --write-card."
+        )
+    plan = Plan(labelled, protocol, paper_crop(arguments, config))
     with with_progress(plan, bundle.name) as watched:
         contestant = model_contestant(predictor, watched, arguments.baseline, arguments.save_predictions)
         (scores,) = score_contestants([contestant], watched)
-    if arguments.write_card:
-        card = tuple(resolution_card(scores.scores, scores.labels))
-        print(f"resolution card written: {replace(bundle, resolution_card=card).rewrite().folder}")
     return scores
+
+
+def _write_card(model: str, scores: ScoreSet) -> None:
+    from rareunet.bundle import Bundle
+    from rareunet_training.scores import resolution_card
+
+    bundle = Bundle.load(model)
+    source = f"{len(scores.references)} cases ({scores.data}), scored by this model."
+    carded = replace(
+        bundle,
+        resolution_card=tuple(resolution_card(scores.scores, scores.labels)),
+        training={**bundle.training, "resolution_card": source},
+    )
+    print(f"\nresolution card written: {carded.rewrite().folder}")
 
 
 def _score_predictions(

@@ -52,13 +52,20 @@ def paper_crop(arguments: argparse.Namespace, config: TrainingConfig) -> Shape:
 
     fit.patch counts voxels of the reference spacing: on other scans the crop is larger or smaller in mm than what the
     training saw.
+
+    Raises:
+        ValueError: what was asked for can't be halved three times.
     """
     from rareunet_training.conditions import crop_of_patch
 
-    if arguments.shape is None:
-        return crop_of_patch(config.fit.patch)
-    z, y, x = arguments.shape
-    return z, y, x
+    crop = crop_of_patch(arguments.shape or config.fit.patch)
+    if arguments.shape and crop != tuple(arguments.shape):
+        given, next_one = (" ".join(map(str, shape)) for shape in (arguments.shape, crop))
+        raise ValueError(
+            f"--shape {given}: the paper's scales halve the crop three times, so each number must be a multiple of 8"
+            f" and at least 16. Choose --shape {next_one}."
+        )
+    return crop
 
 
 def find_labelled(arguments: argparse.Namespace, config: TrainingConfig) -> LabelledCases:

@@ -117,7 +117,8 @@ def _facts(scores: ScoreSet) -> dict[str, str]:
     model = scores.model
     facts = {"Data": f"{scores.data}, {len(scores.references)} cases", "Structures": ", ".join(scores.labels)}
     if model:
-        facts["Model"] = f"{model['name']} {model['version']}"
+        named = " ".join(str(model[key]) for key in ("name", "version") if key in model)
+        facts["Model"] = named or "several"  # folds whose models were named apart
         if model.get("presented"):
             way = str(model["presented"])
             facts["Presented"] = BASELINES.get(way, way)

@@ -17,7 +17,7 @@ from rareunet_training.reports.score_plots import COLOURS, GRID, STYLE
 from rareunet_training.score_files import ScoreSet
 from rareunet_training.scores import by_condition, median_of, summarise
 
-MARKERS = ("o", "s", "^", "D", "v", "P")  # one for each resolution of a series
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one for each resolution of a series
 LARGEST_AREA, UNKNOWN_AREA = 130.0, 40.0  # square points; the area stands for the number of weights
 
 LEAST_SPAN = 0.1  # of the Dice axis: less would make noise look like a finding
