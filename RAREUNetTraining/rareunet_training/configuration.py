@@ -232,7 +232,10 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Train
         section, dot, name = key.partition(".")
         if not (separator and dot):
             raise ValueError(f"override {override!r}: write section.name=value, for example fit.epochs=20.")
-        given.setdefault(section, {})[name] = _literal(text)
+        value = _literal(text)
+        if isinstance(value, int | float) and _is_text(section, name):
+            value = text  # a folder 2024_01 is no number
+        given.setdefault(section, {})[name] = value
     _make_absolute(given, Path.cwd())
     for section, values in given.items():
         content[section] = {**content.get(section, {}), **values}
@@ -262,6 +265,12 @@ def _read(path: Path) -> dict[str, Any]:
                 f"{path}: {name} is {section!r}: write settings below their section, such as [fit]."
             )
     return content
+
+
+def _is_text(section: str, name: str) -> bool:
+    """Whether a setting holds text."""
+    sections = get_type_hints(TrainingConfig)
+    return section in sections and get_type_hints(sections[section]).get(name) is str
 
 
 def _literal(text: str) -> Any:

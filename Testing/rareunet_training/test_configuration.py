@@ -163,6 +163,11 @@ def test_labels_have_values_and_names_of_their_own(key, value):
         read_config(None, [f"model.labels=[{one}, { ({**other, key: value}) }]"])
 
 
+@pytest.mark.parametrize("name", ["2024_01", "007", "1e5"])
+def test_text_that_looks_like_a_number_stays_text(name):
+    assert Path(read_config(None, [f"data.folder={name}"]).data.folder).name == name
+
+
 def test_file_of_a_windows_editor_is_read(tmp_path):
     (tmp_path / "a.toml").write_text("[fit]\nepochs = 7\n", encoding="utf-8-sig")
     assert read_config(tmp_path / "a.toml").fit.epochs == 7
