@@ -7,6 +7,7 @@ formats need it.
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,7 @@ def read_itk(path: Path, name: str, reader: str) -> Volume:
     except RuntimeError as error:
         raise unreadable_file(path, error) from error
     volume = volume_of_itk(image, name, facts.notes)
-    in_mm = np.diag([facts.unit_mm] * 3 + [1.0])
-    return Volume(volume.voxels, in_mm @ volume.ijk_to_ras, name, facts.notes)
+    return replace(volume, ijk_to_ras=np.diag([facts.unit_mm] * 3 + [1.0]) @ volume.ijk_to_ras)
 
 
 def volume_of_itk(image: Any, name: str, notes: tuple[str, ...] = ()) -> Volume:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from rareunet.bundle import Bundle
 from rareunet_training.comparison import check_terms, terms_of
 from rareunet_training.score_files import ScoreSet
-from rareunet_training.scores import Score, resolution_card
+from rareunet_training.scores import resolution_card
 from rareunet_training.scoring import model_facts
 
 COMMON_FACTS = ("name", "version", "presented", "parameters")  # what models of several folds may share
@@ -36,7 +36,7 @@ def pool(sets: Sequence[ScoreSet]) -> ScoreSet:
                     f"{first.data} was scored with {what} {ours or 'none'!r}, {other.data} with {theirs or 'none'!r}:"
                     " evaluate all folds alike."
                 )
-        if any(map(_in_world, first.scores)) != any(map(_in_world, other.scores)):
+        if any(score.in_world for score in first.scores) != any(score.in_world for score in other.scores):
             raise ValueError(
                 f"of {first.data} and {other.data} one has scores in world space and the other has Dice on the scan's"
                 " grid alone: evaluate all folds alike."
@@ -97,10 +97,6 @@ def with_card_of(bundle: Bundle, pooled: ScoreSet) -> Bundle:
         resolution_card=card,
         training={**bundle.training, "resolution_card": source},
     )
-
-
-def _in_world(score: Score) -> bool:
-    return bool(score.in_world)
 
 
 def _presented(scores: ScoreSet) -> str:

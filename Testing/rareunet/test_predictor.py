@@ -203,8 +203,8 @@ def test_region_outside_the_scan_is_refused(predictor, make_scan):
 
 def test_region_beside_a_tilted_scan_is_refused_though_its_corners_box_is_not(predictor, make_scan):
     scan = make_scan((40, 40, 40))
-    turn = np.eye(4)
-    turn[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    angle, turn = np.deg2rad(20), np.eye(4)  # not straightened
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     region = RegionOfInterest((0.0, -11.0, 20.0), (20.0, 20.0, 20.0))  # the scan's first corner is at 0, 0, 0
     box_of_region(region, scan.shape, turn)  # finds voxels
     with pytest.raises(ValueError, match="outside the scan"):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from rareunet import preprocessing
-from rareunet.geometry import RegionOfInterest
+from rareunet.geometry import RegionOfInterest, whole_box
 from rareunet.intensity import IntensityRule, normalise
+from rareunet.oblique import straighten
 from rareunet.preprocessing import padding_for, route_of_scan, to_input_grid, to_input_part, to_network_grid
 from rareunet.resampling import resample, resampling_matrix, restore
 from rareunet.routing import route_for
@@ -167,11 +168,12 @@ def test_padding_of_a_turned_scan_does_not_count():
     turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     scan = np.random.default_rng(0).uniform(50, 100, size=(30, 32, 34)).astype(np.float32)
     y, z = np.meshgrid(np.arange(32) - 15.5, np.arange(30) - 14.5)
-    filled = np.broadcast_to((np.hypot(y, z) > 13)[:, :, None], scan.shape)
+    filled = np.broadcast_to((np.hypot(y, z) > 14)[:, :, None], scan.shape)
     images = []
     for value in (np.nan, 0.0, -1024.0, -3024.0):
         volume = Volume(np.where(filled, np.float32(value), scan), turn)
         images.append(to_network_grid(volume, REFERENCE, stages=4, deepest=3, rule=RULE)[0])
+        assert not (straighten(volume, whole_box(scan.shape), REFERENCE, RULE).voxels == 0).any()
     assert images[0].any()
     for image in images[1:]:
         np.testing.assert_allclose(image, images[0], atol=1e-4)

@@ -191,13 +191,20 @@ def test_an_interrupted_trial_goes_on_in_its_folder(plan, error):
     assert [row["state"] for row in rows] == ["died", "finished"]
 
 
-def test_a_trial_that_is_stopped_often_is_never_given_up(plan):
+def test_a_trial_that_is_stopped_often_is_never_given_up(plan, monkeypatch):
     def stop(config, output, resume, watch):
         raise TrainingStopped
 
     for _ in range(sweep.MOST_ATTEMPTS + 1):
         with pytest.raises(TrainingStopped):
             list(run_trials(plan, open_study(plan), stop, 1))
+    with monkeypatch.context() as at_once:
+        at_once.setattr(sweep, "STILL_SECONDS", -1.0)
+        for _ in range(sweep.MOST_ATTEMPTS - 1):
+            start_and_die(plan, open_study(plan))
+            queue_dead_trials(plan, open_study(plan))
+    with pytest.raises(TrainingStopped):
+        list(run_trials(plan, open_study(plan), stop, 1))
     (trial,) = run_trials(plan, open_study(plan), train, 1)
     assert trial.state == TrialState.COMPLETE
     assert plan.folder(trial).name == "trial_0000"

@@ -1,0 +1,180 @@
+"""Folders of DICOM slices, and files of many frames."""
+
+import numpy as np
+import pytest
+from scan_files import dicom, enhanced, refused
+
+from rareunet.volume_files import read_volume
+
+
+def test_dicom_series(tmp_path):
+    volume = read_volume(dicom(tmp_path / "knee"))
+    assert volume.voxels.shape == (1, 4, 4, 5)
+    assert volume.voxels[0, 2, 1, 3] == 208
+    assert volume.name == "knee"
+    assert volume.notes == ()
+    expected = [[-0.5, 0, 0, 10], [0, -0.8, 0, -20], [0, 0, 2, 0], [0, 0, 0, 1]]
+    np.testing.assert_allclose(volume.ijk_to_ras, expected, atol=1e-6)
+
+
+def test_dicom_with_a_tilted_gantry_is_sheared_and_noted(tmp_path):
+    volume = read_volume(dicom(tmp_path / "head", tilt=0.25))
+    np.testing.assert_allclose(volume.ijk_to_ras[:3, 2], (0, -0.5, 2), atol=1e-6)
+    assert "tilted" in volume.notes[0]
+
+
+def test_dicom_slices_with_their_own_slope(tmp_path):
+    folder = dicom(tmp_path / "abdomen", modality="CT")
+    path = folder / "1.2.3.4_7.dcm"  # the third slice, voxels 200 ... 219
+    slope = b"\x28\x00\x53\x10\x02\x00\x00\x00"  # tag and length, implicit VR
+    content = path.read_bytes()
+    assert slope + b"1 " in content
+    path.write_bytes(content.replace(slope + b"1 ", slope + b".5"))
+    voxels = read_volume(folder).voxels
+    assert voxels.dtype == np.float32
+    np.testing.assert_array_equal(voxels[0, 2, 0], (100, 100.5, 101, 101.5, 102))
+    np.testing.assert_array_equal(voxels[0, 3, 0], (300, 301, 302, 303, 304))
+
+
+def test_dicom_without_pixel_spacing_is_noted(tmp_path):
+    folder = dicom(tmp_path / "knee")
+    for path in folder.iterdir():  # an unknown tag in place of (0028,0030)
+        path.write_bytes(path.read_bytes().replace(b"\x28\x00\x30\x00", b"\x28\x00\x3f\x00"))
+    volume = read_volume(folder)
+    assert volume.spacing_mm == (2, 1, 1)
+    assert "no pixel spacing (0028,0030): 1 mm was assumed" in volume.notes[0]
+
+
+@pytest.mark.parametrize("number", [9, 8, 6])  # first, middle and last slice
+@pytest.mark.parametrize("size", [0, 60, 180, 600, -20])
+def test_a_damaged_dicom_slice_is_named(tmp_path, number, size):
+    path = dicom(tmp_path / "knee") / f"1.2.3.4_{number}.dcm"
+    path.write_bytes(path.read_bytes()[:size])
+    refused(tmp_path / "knee", "damaged or incomplete", path.name)
+
+
+def test_many_damaged_dicom_slices_are_counted(tmp_path):
+    folder = dicom(tmp_path / "knee", range(8))
+    for n in range(2, 7):
+        (folder / f"1.2.3.4_{n}.dcm").write_bytes(b"")
+    refused(folder, "1.2.3.4_2.dcm, 1.2.3.4_3.dcm, 1.2.3.4_4.dcm and 2 more")
+
+
+def test_an_empty_dicom_slice_without_extension_is_named(tmp_path):
+    folder = dicom(tmp_path / "knee")
+    for n in range(6, 10):
+        (folder / f"1.2.3.4_{n}.dcm").rename(folder / f"IM{n:04d}")
+    assert read_volume(folder).shape == (4, 4, 5)
+    (folder / "IM0010").touch()
+    refused(folder, "damaged or incomplete", "IM0010")
+
+
+def test_other_files_beside_a_dicom_series_are_passed_over(tmp_path):
+    folder = dicom(tmp_path / "knee")
+    for name in (".DS_Store", "._1.2.3.4_6.dcm", "DONE", "report_1.txt"):
+        (folder / name).touch()
+    (folder / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    (folder / "notes.txt").write_text("right knee")
+    (folder / "sub.dcm").mkdir()
+    # A report: the bytes of a slice, cut before its pixels, and of another class than MR images.
+    slice_bytes = (folder / "1.2.3.4_6.dcm").read_bytes()[:600]
+    assert b"1.2.840.10008.5.1.4.1.1.4\0" in slice_bytes
+    report = slice_bytes.replace(b"5.1.4.1.1.4\0", b"5.1.4.1.1.88")
+    (folder / "report.dcm").write_bytes(report)
+    volume = read_volume(folder)
+    assert volume.shape == (4, 4, 5)
+    assert volume.notes == ()
+
+
+def test_dicom_several_series(tmp_path):
+    dicom(dicom(tmp_path / "study"), positions=(0, 1, 2), uid="1.2.3.5")
+    refused(tmp_path / "study", "2 DICOM series", "1.2.3.4 (5 x 4 x 4)", "1.2.3.5 (5 x 4 x 3)", "--series")
+    refused(tmp_path / "study", "2 DICOM series", series="9.9")
+    assert read_volume(tmp_path / "study", series="1.2.3.5").shape == (3, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("positions", "words"),
+    [
+        ((0, 2, 6, 8), ["uneven", "4 mm between slices 2 and 3 of 4", "elsewhere 2 mm"]),
+        ((0, 2, 4, 6.3), ["uneven", "2.3 mm"]),
+        ((0, 2, 2, 4), ["several images at one slice position"]),
+        ((0, 2, 4, 6, 0, 2, 4, 6), ["several images at one slice position"]),
+    ],
+)
+def test_dicom_uneven_slices(tmp_path, positions, words):
+    refused(dicom(tmp_path / "knee", positions), "knee", *words)
+
+
+def test_dicom_frames_lie_where_they_say(tmp_path):
+    expected = [[-0.5, 0, 0, 10], [0, -0.8, 0, -20], [0, 0, 2.5, 0], [0, 0, 0, 1]]
+    for positions, order in (((0, 2.5, 5), (0, 1, 2)), ((5, 2.5, 0), (2, 1, 0)), ((2.5, 0, 5), (1, 0, 2))):
+        volume = read_volume(enhanced(tmp_path / "knee", positions))
+        np.testing.assert_allclose(volume.ijk_to_ras, expected, atol=1e-6)
+        assert volume.voxels[0, :, 0, 0].tolist() == [100 * n for n in order]
+        assert volume.notes == ()
+
+
+def test_dicom_frames_with_their_own_slope(tmp_path):
+    voxels = read_volume(enhanced(tmp_path / "knee", (2, 0, 4), slopes=(2, 1, 0.5))).voxels
+    np.testing.assert_allclose(voxels[0, :, 0, 1], (1 + 101, 1 + 2 * 1, 1 + 0.5 * 201))
+    assert read_volume(enhanced(tmp_path / "knee", (2, 0, 4), slopes=(1, 1, 1))).voxels[0, 0, 0, 0] == 101
+
+
+def test_dicom_frames_that_make_no_scan_are_refused(tmp_path):
+    refused(enhanced(tmp_path / "gap", (0, 2, 4, 10, 12, 14)), "gap", "uneven slices", "6 mm between")
+    refused(enhanced(tmp_path / "time", (0, 2, 4, 0, 2, 4)), "several images at one slice position")
+
+
+def test_dicom_frames_without_a_place_are_noted(tmp_path):
+    folder = enhanced(tmp_path / "capture", (0, 2, 4))
+    file = folder / "frames.dcm"
+    for tag in (b"\x20\x00\x32\x00", b"\x20\x00\x37\x00", b"\x28\x00\x30\x00"):  # unknown tags in their place
+        file.write_bytes(file.read_bytes().replace(tag, tag[:2] + b"\xfd\x00"))
+    volume = read_volume(folder)
+    assert volume.shape == (3, 4, 5)
+    assert [note[:30] for note in volume.notes] == [
+        "The slices hold no pixel spaci",
+        "The slices do not say how they",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tag", "old", "new", "words"),
+    [
+        (b"\x20\x00\x37\x00", b"1\\0\\0\\0\\1\\0", b"1\\0\\0\\0\\0\\1", "different orientations"),
+        (b"\x28\x00\x30\x00", b".8\\.5", b".9\\.5", "different pixel spacings"),
+        (b"\x20\x00\x32\x00", b"-10\\", b"-10 ", "slices without a position"),
+    ],
+)
+def test_dicom_slices_that_differ_are_refused(tmp_path, tag, old, new, words):
+    folder = dicom(tmp_path / "knee")
+    path = folder / "1.2.3.4_7.dcm"
+    start, _, rest = path.read_bytes().partition(tag)
+    assert old in rest
+    path.write_bytes(start + tag + rest.replace(old, new, 1))
+    refused(folder, "knee", words)
+
+
+def test_dicom_slices_without_an_orientation_are_noted(tmp_path):
+    folder = dicom(tmp_path / "knee")
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"\x20\x00\x37\x00", b"\x20\x00\x3f\x00"))
+    volume = read_volume(folder)
+    assert "how they lie in the patient (0020,0037)" in volume.notes[0]
+    assert volume.spacing_mm == pytest.approx((2, 0.8, 0.5))
+
+
+def test_dicom_nearly_even_slices_are_fine(tmp_path):
+    assert read_volume(dicom(tmp_path / "knee", (0, 2, 4.1, 6))).spacing_mm[0] == pytest.approx(2)
+
+
+def test_dicom_single_slice_and_single_file(tmp_path):
+    folder = dicom(tmp_path / "knee", (0,))
+    refused(folder, "single slice")
+    refused(next(folder.iterdir()), "folder that holds its whole series")
+
+
+def test_folder_without_dicom(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing")
+    refused(tmp_path, "without DICOM")

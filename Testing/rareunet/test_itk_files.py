@@ -1,0 +1,182 @@
+"""NRRD and MetaImage files: axes, headers that leave something open, damage."""
+
+import numpy as np
+import pytest
+from scan_files import TWO, VOXELS, metaimage, nrrd, refused, sitk
+
+from rareunet.volume import Volume
+from rareunet.volume_files import read_volume, write_volume
+
+SPACE = "space: left-posterior-superior\nspace origin: (1,2,3)"
+FIRST = "sizes: 2 5 4 3\nspace directions: none (1,0,0) (0,2,0) (0,0,3)"
+LAST = "space directions: (1,0,0) (0,2,0) (0,0,3) none"
+
+
+@pytest.mark.parametrize(
+    ("header", "data"),
+    [
+        (f"dimension: 4\n{SPACE}\n{FIRST}\nkinds: list domain domain domain", np.moveaxis(TWO, 0, 3)),
+        (f"dimension: 4\n{SPACE}\n{FIRST}\nkinds: vector domain domain domain", np.moveaxis(TWO, 0, 3)),
+        (f"dimension: 4\n{SPACE}\nsizes: 5 4 3 2\n{LAST}\nkinds: domain domain domain list", TWO),
+    ],
+)  # fmt: skip
+def test_nrrd_list_axis_is_channels(tmp_path, header, data):
+    volume = read_volume(nrrd(tmp_path / "a.nrrd", header, np.ascontiguousarray(data)))
+    np.testing.assert_array_equal(volume.voxels, TWO)
+    np.testing.assert_array_equal(
+        volume.ijk_to_ras, [[-1, 0, 0, -1], [0, -2, 0, -2], [0, 0, 3, 3], [0, 0, 0, 1]]
+    )
+
+
+def test_nrrd_in_ras_space(tmp_path):
+    header = "dimension: 3\nspace: right-anterior-superior\nsizes: 5 4 3\nspace origin: (1,2,3)\n"
+    volume = read_volume(nrrd(tmp_path / "a.nrrd", header + "space directions: (1,0,0) (0,2,0) (0,0,3)"))
+    np.testing.assert_array_equal(volume.ijk_to_ras, [[1, 0, 0, 1], [0, 2, 0, 2], [0, 0, 3, 3], [0, 0, 0, 1]])
+    assert volume.notes == ()
+
+
+IN_LPS = "space: LPS\nspace directions: (1,0,0) (0,2,0) (0,0,3)"
+SPACING, PLACE = (
+    "holds no spacing: 1 mm was assumed",
+    "how the scan lies in the patient: x to the left, y to the back",
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "spacing", "notes"),
+    [
+        (IN_LPS, (3, 2, 1), []),
+        (IN_LPS.replace("space d", "Space D"), (3, 2, 1), []),
+        (IN_LPS.replace("LPS", "Right-Anterior-Superior"), (3, 2, 1), []),
+        (IN_LPS.replace("LPS", "scanner-xyz"), (3, 2, 1), [PLACE]),
+        (IN_LPS.replace("space: LPS", "space dimension: 3"), (3, 2, 1), [PLACE]),
+        ("spacings: 1 2 3", (3, 2, 1), [PLACE]),
+        ("space: LPS", (1, 1, 1), [SPACING, PLACE]),
+        ("thicknesses: 1 2 3", (1, 1, 1), [SPACING, PLACE]),
+    ],
+)
+def test_nrrd_notes_what_its_header_leaves_open(tmp_path, header, spacing, notes):
+    volume = read_volume(nrrd(tmp_path / "a.nrrd", f"dimension: 3\nsizes: 5 4 3\n{header}"))
+    assert volume.spacing_mm == spacing
+    assert len(volume.notes) == len(notes)
+    for note, part in zip(volume.notes, notes, strict=True):
+        assert part in note
+
+
+@pytest.mark.parametrize(
+    ("header", "spacing", "notes"),
+    [
+        ("ElementSpacing = 1 2 3\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n", (3, 2, 1), []),
+        ("ElementSize = 1 2 3\nOrientation = 1 0 0 0 1 0 0 0 1\n", (3, 2, 1), []),
+        ("ElementSpacing = 1 2 3\n", (3, 2, 1), [PLACE]),
+        ("Rotation = 1 0 0 0 1 0 0 0 1\n", (1, 1, 1), [SPACING]),
+        ("elementspacing = 1 2 3\n", (1, 1, 1), [SPACING, PLACE]),
+    ],
+)
+def test_metaimage_notes_what_its_header_leaves_open(tmp_path, header, spacing, notes):
+    volume = read_volume(metaimage(tmp_path / "a.mha", header))
+    assert volume.spacing_mm == spacing
+    assert len(volume.notes) == len(notes)
+    for note, part in zip(volume.notes, notes, strict=True):
+        assert part in note
+
+
+def test_nrrd_time_axis_is_refused_with_its_cause(tmp_path):
+    header = f"dimension: 4\n{SPACE}\nsizes: 5 4 3 2\n{LAST}\nkinds: domain domain domain time"
+    refused(nrrd(tmp_path / "a.nrrd", header, TWO), "a.nrrd", "domain axes")
+
+
+@pytest.mark.parametrize("spacing", ["9.5e-01", "950E-3", "+.95"])
+def test_nrrd_and_metaimage_spacing_in_scientific_notation(tmp_path, spacing):
+    path = nrrd(tmp_path / "a.nrrd", f"dimension: 3\nsizes: 5 4 3\nspacings: {spacing} 2 3")
+    assert read_volume(path).spacing_mm == (3, 2, 0.95)
+    path = metaimage(tmp_path / "a.mha", f"ElementSpacing = {spacing} 2 3\n")
+    assert read_volume(path).spacing_mm == (3, 2, 0.95)
+
+
+@pytest.mark.parametrize("spacing", ["0", "-1", "-.5", "1e-999", "nan", "inf", "wide"])
+def test_nrrd_and_metaimage_bad_spacing(tmp_path, spacing):
+    refused(
+        nrrd(tmp_path / "a.nrrd", f"dimension: 3\nsizes: 5 4 3\nspacings: {spacing} 1 1"), "a.nrrd", "pacing"
+    )
+    refused(metaimage(tmp_path / "a.mha", f"ElementSpacing = {spacing} 1 1\n"), "a.mha", "pacing")
+
+
+def test_nrrd_axis_that_is_not_of_space_has_no_spacing(tmp_path):
+    header = "dimension: 4\nsizes: 2 5 4 3\nspacings: nan 1 2 3\nkinds: vector domain domain domain"
+    volume = read_volume(nrrd(tmp_path / "a.nrrd", header, np.ascontiguousarray(np.moveaxis(TWO, 0, 3))))
+    assert volume.spacing_mm == (3, 2, 1)
+    assert len(volume.voxels) == 2
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor", "note"),
+    [
+        ("mm", 1, ""),
+        ("", 1, ""),
+        ("um", 1e-3, "unit of length is um: it was converted to mm"),
+        ("m", 1e3, "unit of length is m: it was converted to mm"),
+        ("pixel", 1, "'pixel', which is not known: mm was assumed"),
+        ("µm", 1e-3, "unit of length is µm: it was converted to mm"),
+    ],
+)
+def test_nrrd_in_another_unit_is_converted(tmp_path, unit, factor, note):
+    units = " ".join([f'"{unit}"'] * 3)
+    header = f"dimension: 3\nsizes: 5 4 3\n{IN_LPS}\nspace origin: (1,2,3)\nspace units: {units}"
+    volume = read_volume(nrrd(tmp_path / "a.nrrd", header))
+    np.testing.assert_allclose(volume.ijk_to_ras[:3, 3], np.multiply([-1, -2, 3], factor))
+    np.testing.assert_allclose(volume.spacing_mm, np.multiply([3, 2, 1], factor))
+    assert len(volume.notes) == bool(note)
+    assert note in "".join(volume.notes)
+
+
+def test_nrrd_of_several_units_is_refused(tmp_path):
+    header = f'dimension: 3\nsizes: 5 4 3\n{IN_LPS}\nspace units: "mm" "mm" "um"'
+    refused(nrrd(tmp_path / "a.nrrd", header), "a.nrrd", "different units")
+
+
+def test_metaimage_of_4_dimensions_is_channels(tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(TWO, isVector=False), str(tmp_path / "a.mha"))
+    volume = read_volume(tmp_path / "a.mha")
+    np.testing.assert_array_equal(volume.voxels, TWO)
+    np.testing.assert_array_equal(volume.ijk_to_ras, np.diag([-1, -1, 1, 1]))
+
+
+@pytest.mark.parametrize("extension", [".nhdr", ".mhd"])
+def test_header_beside_its_data(tmp_path, extension):
+    sitk.WriteImage(sitk.GetImageFromArray(VOXELS), str(tmp_path / f"a{extension}"))
+    np.testing.assert_array_equal(read_volume(tmp_path / f"a{extension}").voxels[0], VOXELS)
+
+
+def scan_of_noise(path):
+    """Writes a compressed scan; returns its bytes."""
+    noise = np.random.default_rng(0).integers(0, 1000, (12, 14, 16)).astype(np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(noise), str(path), useCompression=True)
+    np.testing.assert_array_equal(read_volume(path).voxels[0], noise)
+    return path.read_bytes()
+
+
+def test_compressed_voxels_beside_their_header_are_checked_too(tmp_path):
+    for header, data in (("a.nhdr", "a.raw.gz"), ("a.mhd", "a.zraw")):
+        scan_of_noise(tmp_path / header)
+        content = (tmp_path / data).read_bytes()
+        (tmp_path / data).write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+        refused(tmp_path / header, header, "could not be read")
+
+
+@pytest.mark.parametrize("extension", [".nrrd", ".mha"])
+def test_itk_files_damaged_or_2d(tmp_path, extension):
+    path = tmp_path / f"a{extension}"
+    write_volume(path, Volume(VOXELS, np.eye(4)))
+    path.write_bytes(path.read_bytes()[:-20])
+    refused(path, path.name, "could not be read")
+    whole = scan_of_noise(path)
+    for place in range(len(whole) // 2, len(whole) - 20, 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        refused(path, path.name, "could not be read")
+    path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))  # an interrupted copy
+    refused(path, path.name, "could not be read")
+    path.write_text("a report")
+    refused(path, path.name, "could not be read")
+    sitk.WriteImage(sitk.GetImageFromArray(VOXELS[0]), str(path))
+    refused(path, "2D image")
