@@ -136,6 +136,13 @@ class Reorientation:
         z, y, x = (bool(ijk_to_ras[2 - axis, 2 - source] < 0) for axis, source in enumerate(sources))
         return cls(sources, (z, y, x))
 
+    @property
+    def axis_codes(self) -> str:
+        """Where the input's axes i, j, k run, such as "RAS" or "LPS"."""
+        ends = zip(self.source_axes, ("IS", "PA", "LR"), self.flipped, strict=True)
+        letters = {source: pair[not flipped] for source, pair, flipped in ends}
+        return letters[2] + letters[1] + letters[0]
+
     def apply(self, array: np.ndarray) -> np.ndarray:
         """(C, Z, Y, X) of the input -> (C, Z, Y, X) in canonical order; a view."""
         reordered = array.transpose(0, *(axis + 1 for axis in self.source_axes))

@@ -4,6 +4,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+from nibabel.orientations import aff2axcodes
 
 from rareunet.geometry import (
     RegionOfInterest,
@@ -54,6 +55,7 @@ def test_reorientation_keeps_world_positions_and_inverts(order, signs, oblique):
     np.testing.assert_allclose(world_of(canonical_matrix, canonical.shape[1:]), canonical, atol=1e-9)
     np.testing.assert_array_equal(reorientation.invert(canonical), scan)
     assert reorientation.reorder(SHAPE) == canonical.shape[1:]
+    assert reorientation.axis_codes == "".join(aff2axcodes(matrix))
     # x runs to R, y to A, z to S.
     assert (np.abs(canonical_matrix[:3, :3]).argmax(axis=0) == (0, 1, 2)).all()
     assert (np.diag(canonical_matrix)[:3] > 0).all()

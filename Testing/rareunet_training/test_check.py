@@ -1,6 +1,7 @@
 """The check of a data set: every fault is found, named by its case, and of the right severity."""
 
 import json
+import shlex
 import weakref
 
 import numpy as np
@@ -12,9 +13,9 @@ from rareunet.volume_files import write_volume
 from rareunet_training import check
 from rareunet_training.__main__ import main
 from rareunet_training.cases import find_cases
-from rareunet_training.check import proposals, reading
+from rareunet_training.check import proposals, reading, summary
 from rareunet_training.check.proposals import nearest_power_of_two
-from rareunet_training.configuration import ModelConfig
+from rareunet_training.configuration import ModelConfig, read_config
 from rareunet_training.layouts import labels_without_scan
 
 SHAPE = (6, 7, 8)  # Z, Y, X
@@ -356,6 +357,15 @@ def test_proposals(data):
     assert report.cases[0].volumes_ml.keys() == {"Label 1", "Rim"}
     named = data.check(MODEL)
     assert named.proposed_channels == named.proposed_labels == ()
+
+
+def test_proposed_names_with_an_apostrophe_can_be_pasted_into_a_shell(data):
+    (data.folder / "dataset.json").write_text(json.dumps({"labels": {"1": "Meckel's cave", "3": "Rim"}}))
+    data.add("a", scan_of(0))
+    report = data.check(ModelConfig())
+    (line,) = (line for line in summary.proposals(report) if "labels" in line)
+    config = read_config(None, shlex.split(line))
+    assert config.model.label_names == ["Meckel's cave", "Rim"]
 
 
 def test_patch_has_a_voxel_along_the_thinnest_axis():

@@ -98,8 +98,6 @@ def _channel_differences(channels: Sequence[Volume]) -> list[str]:
 
 def _with_scan(reading: CaseReading, scan: Volume, channels: Sequence[Volume]) -> CaseReading:
     """Fills in what the scan says; intensities are measured before channels are resampled to one grid."""
-    from nibabel.orientations import aff2axcodes
-
     reorientation = Reorientation.to_ras(scan.ijk_to_ras)
     voxels = reorientation.apply(scan.voxels)
     _, z, y, x = voxels.shape
@@ -108,7 +106,7 @@ def _with_scan(reading: CaseReading, scan: Volume, channels: Sequence[Volume]) -
         shape=(z, y, x),
         channels=len(voxels),
         spacing_mm=reorientation.reorder(scan.spacing_mm),
-        orientation="".join(aff2axcodes(scan.ijk_to_ras)),
+        orientation=reorientation.axis_codes,
         tilt_degrees=tilt_degrees(scan.ijk_to_ras),
         intensities=tuple(_intensities(channel) for volume in channels for channel in volume.voxels),
         voxel_hash=_hash(voxels),

@@ -109,7 +109,7 @@ def headline(report: CheckReport) -> str:
 
 
 def proposals(report: CheckReport) -> list[str]:
-    """Settings that the data suggest, each as "section.name=value" of the command line."""
+    """Settings that the data suggest, each as "section.name=value" of the command line, in its quotes."""
     lines = []
     if report.proposed_reference_spacing_mm and report.proposed_patch:
         spacing = list(report.proposed_reference_spacing_mm)
@@ -119,7 +119,7 @@ def proposals(report: CheckReport) -> list[str]:
     if report.proposed_labels:
         labels = [{"value": x.value, "name": x.name, "color": list(x.color)} for x in report.proposed_labels]
         lines.append(f"model.labels={labels}")
-    return [f'"{line}"' for line in lines]
+    return ['"' + line.replace('"', r"\"") + '"' for line in lines]  # Python quotes "Meckel's cave" by "
 
 
 def times(values: Sequence[float]) -> str:
