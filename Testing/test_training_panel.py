@@ -1,8 +1,10 @@
 """The training panel: opened as Slicer opens it, buttons clicked, with processes that are made up or small scripts."""
 
+import contextlib
 import csv
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -30,7 +32,8 @@ class FakeProcess:
 
     def write(self, text):
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.log.write_text(text)
+        with open(self.log, "a") as file:
+            file.write(text)
 
 
 class FakeFactory:
@@ -167,6 +170,8 @@ def test_dataset_json_fills_in_structures_and_channels(ready):
         ),
         ("referenceSpacing", "1 x 1", "three numbers"),
         ("referenceSpacing", "1 x 0 x 1", "above 0"),
+        ("referenceSpacing", "nan x 1 x 1", "finite"),
+        ("patch", "inf x 32 x 32", "finite"),
         ("patch", "32 x 64.5 x 32", "whole numbers"),
         ("configFile", "/nowhere/own.toml", "does not exist"),
     ],
@@ -303,6 +308,20 @@ def test_a_failure_is_shown_with_its_cause(ready, tmp_path):
     ready.poll()
     assert ready.ui.statusLabel.text == "The training ended unexpectedly: error: PyTorch is missing"
     assert ready.ui.startButton.enabled
+
+
+def test_the_error_of_an_earlier_run_is_not_told_again(ready):
+    ready.ui.startButton.click()
+    first = ready.processes.started[-1]
+    first.write("error: no case is labelled\n")
+    first.code = 1
+    ready.poll()
+    ready.ui.startButton.click()
+    second = ready.processes.started[-1]
+    second.write("epoch 1/5\nKilled\n")
+    second.code = -9
+    ready.poll()
+    assert ready.ui.statusLabel.text == "The training ended unexpectedly: Killed"
 
 
 def test_stop_asks_by_a_file_then_offers_to_end_at_once(ready, slicer_app, tmp_path):
@@ -565,7 +584,10 @@ def wait_for(panel, condition, seconds=60):
 SCRIPT = """
 import csv, json, os, sys, time
 from pathlib import Path
+from rareunet.file_lock import lock
 output = Path(sys.argv[1])
+held = open(output / "run.lock", "ab")
+lock(held.fileno())
 first = 3 if "--resume" in sys.argv else 0
 def tell(state, epoch):
     text = json.dumps({"state": state, "epoch": epoch, "epochs": 4, "seconds_left": 1.0, "pid": os.getpid()})
@@ -619,16 +641,54 @@ def test_a_real_process_is_started_found_again_stopped_and_resumed(ready, tmp_pa
     standin.unload_module(other)
 
 
-def test_a_killed_process_is_not_taken_for_a_running_one(ready, tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    tell(tmp_path / "run", "training", epoch=5, pid=process.pid)
-    ready.poll()
-    assert ready.ui.stopButton.enabled
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the output folder as a run does."""
+    (tmp_path / "run").mkdir()
+    script = (
+        "import sys; from rareunet.file_lock import lock; file = open(sys.argv[1], 'ab'); lock(file.fileno());"
+        " print(flush=True); input()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "run" / "run.lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(training_process().package_folders())},
+    )
+    process.stdout.readline()
+    yield process
     process.kill()
     process.communicate()
+
+
+def test_a_killed_process_is_not_taken_for_a_running_one(ready, tmp_path, holder):
+    tell(tmp_path / "run", "training", epoch=5, pid=holder.pid, host=platform.node())
+    ready.poll()
+    assert ready.ui.stopButton.enabled
+    holder.kill()
+    holder.communicate()
+    tell(
+        tmp_path / "run", "training", epoch=5, pid=os.getpid(), host=platform.node()
+    )  # the number is another's now
     ready.poll()
     assert not ready.ui.stopButton.enabled
     assert ready.ui.statusLabel.text.startswith("The training ended unexpectedly")
+    ready.logic.session.run.kill()
+
+
+@pytest.mark.parametrize(("host", "ended"), [(platform.node(), True), ("another-computer", False)])
+def test_a_process_is_ended_on_its_own_computer_alone(ready, tmp_path, holder, host, ended):
+    tell(tmp_path / "run", "training", epoch=5, pid=holder.pid, host=host)
+    ready.poll()
+    ready.ui.stopButton.click()
+    stop = tmp_path / "run" / "stop"
+    os.utime(stop, (time.time() - 61, time.time() - 61))
+    ready.poll()
+    assert (ready.ui.stopButton.text == "End at once") == ended
+    ready.logic.session.run.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        holder.wait(timeout=5 if ended else 0.2)
+    assert (holder.poll() is not None) == ended
 
 
 def test_the_model_is_chosen_in_the_other_module(ready, slicer_app, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 import sys
 from collections.abc import Sequence
 
@@ -77,7 +78,7 @@ def _with_joined_roi(words: Sequence[str]) -> list[str]:
     """["--roi", "-20,0,..."] -> ["--roi=-20,0,..."]: argparse takes a negative number for an option."""
     joined: list[str] = []
     for word in words:
-        if joined and joined[-1] == "--roi" and word[:1] == "-" and word[1:2].isdigit():
+        if joined and joined[-1] == "--roi" and re.match(r"-\.?\d", word):
             joined[-1] = f"--roi={word}"
         else:
             joined.append(word)

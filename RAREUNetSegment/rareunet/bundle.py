@@ -157,7 +157,8 @@ class Bundle:
         return self._write(weights.parent, lambda path: shutil.copyfile(weights, path))
 
     def _write(self, folder: Path, put_weights: Callable[[Path], object]) -> Bundle:
-        description = self.to_json()
+        description, given = self.to_json(), folder
+        folder = folder.resolve()  # "." and ".." are no names
         check_schema(description, folder)
         _check_replaceable(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +173,7 @@ class Bundle:
             _replace_folder(staging, folder)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-        return replace(self, folder=folder)
+        return replace(self, folder=given)
 
     def load_network(self, device: str | torch.device = "cpu") -> RAREUNet:
         """Builds the network with its weights as float32, ready for inference."""

@@ -36,6 +36,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, without its full stop; its kind where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def unreadable_file(path: Path, error: BaseException) -> ValueError:
     """Names the file, the cause in a library's message (its last sentence in SimpleITK) and the next step.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 
 def lock(descriptor: int) -> None:
@@ -20,3 +21,19 @@ def lock(descriptor: int) -> None:
         import fcntl
 
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of a file; False where that can't be told (no such file, no right, no locks)."""
+    try:
+        file = path.open("r+b")
+    except OSError:
+        return False
+    with file:
+        try:
+            lock(file.fileno())
+        except (BlockingIOError, PermissionError):
+            return True
+        except OSError:
+            return False
+    return False

@@ -55,9 +55,10 @@ def _left_by_group() -> float:
             )  # fmt: skip
         else:
             continue
-        # Within a container its own group is the root of what is mounted.
-        for group in {folder / path.lstrip("/"), folder}:
-            left = min(left, _left_in(group, limit, usage, cache))
+        # A group's limit binds those below it. Within a container its own group is the root of what is mounted.
+        own = Path(path.lstrip("/"))
+        for group in (own, *own.parents):
+            left = min(left, _left_in(folder / group, limit, usage, cache))
     return left
 
 

@@ -42,35 +42,36 @@ def normalise(image: np.ndarray, rule: IntensityRule) -> np.ndarray:
     for channel, normalised in zip(image, result, strict=True):
         content = content_box(channel)
         values = normalised[content]  # a view: all that follows is in place, which large scans need
-        values[...] = _centred(channel[content])
+        if not _fits_float32(channel[content]):
+            values = values.astype(np.float64)
+        values[...] = channel[content]
         finite = np.isfinite(values)
         scanned = finite & (channel[content] != _padding_value(channel))
         measured = values[scanned]
-        low = high = np.float32(0)
+        low = high = values.dtype.type(0)
         if measured.size:
             ends = [rule.lower_percentile, rule.upper_percentile]
-            low, high = np.percentile(measured, ends, overwrite_input=True).astype(np.float32)
+            low, high = np.percentile(measured, ends, overwrite_input=True).astype(values.dtype)
         del measured
         if high > low:
             np.copyto(values, low, where=~finite)
+            np.clip(values, low, high, out=values)
             values -= low
             values /= high - low
-            np.clip(values, 0, 1, out=values)
             np.maximum(values, ABOVE_PADDING, out=values, where=scanned)
         else:
             values[...] = 0
+        normalised[content] = values
     return result
 
 
-def _centred(voxels: np.ndarray) -> np.ndarray:
-    """The voxels, but stretched to [0, 1] where float32 would lose them (1e9 and 1e9 + 1, or 1e300)."""
+def _fits_float32(voxels: np.ndarray) -> bool:
+    """Whether float32 tells the voxels apart; not so 1e9 and 1e9 + 1, or 1e300."""
     if not voxels.size or np.can_cast(voxels.dtype, np.float32):
-        return voxels
+        return True
     low, high = (float(reduce(voxels, axis=None)) for reduce in (np.fmin.reduce, np.fmax.reduce))
     size = max(abs(low), abs(high))
-    if not (np.isfinite(size) and high > low) or (size < 1e4 * (high - low) and size < FLOAT32_SAFE):
-        return voxels
-    return (voxels.astype(np.float64) - low) / (high - low)
+    return size < 1e4 * (high - low) and size < FLOAT32_SAFE
 
 
 def content_box(channel: np.ndarray) -> Box:

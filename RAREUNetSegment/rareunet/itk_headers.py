@@ -17,7 +17,8 @@ SPACINGS = ("spacings", "ElementSpacing", "ElementSize")
 METAIMAGE_DIRECTIONS = ("TransformMatrix", "Rotation", "Orientation")
 NRRD_PATIENT_SPACES = r"(right|left)-(anterior|posterior)-superior|[RL][AP]S"
 NRRD_UNITS_IN_MM = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3, "µm": 1e-3, "nm": 1e-6}
-HEADER_BYTES = 1 << 16
+HEADER_BYTES = 1 << 16  # read at a time: Slicer writes some 550 bytes for each segment
+LONGEST_HEADER_BYTES = 1 << 24
 BLOCK_BYTES = 1 << 16  # of compressed data, which may hold a thousand times as much
 
 NO_SPACING = (
@@ -48,15 +49,13 @@ def check_text_header(path: Path) -> HeaderFacts:
     Raises:
         ValueError: a spacing that is not positive and finite, axes of different units, damaged voxels.
     """
-    with path.open("rb") as file:
-        start = file.read(HEADER_BYTES)
-    nrrd = start.startswith(b"NRRD")
-    end = re.search(rb"\r?\n\r?\n" if nrrd else rb"^ElementDataFile.*\n?", start, flags=re.MULTILINE)
-    text = start[: end.end() if end else None].decode("latin-1")
+    header = _header(path)
+    nrrd = header.startswith(b"NRRD")
+    text = header.decode("latin-1")
     found = re.findall(r"^([A-Za-z ]+?) *[:=]+ *(.*?) *\r?$", text, flags=re.MULTILINE)
     fields = {key.lower() if nrrd else key: value for key, value in found}  # NRRD's names have no case
     _check_spacings(path, fields)
-    _check_compressed(path, fields, end.end() if end else len(start))
+    _check_compressed(path, fields, len(header))
     placed = any(key in fields for key in METAIMAGE_DIRECTIONS)
     if nrrd:
         in_patient = re.match(NRRD_PATIENT_SPACES, fields.get("space", ""), flags=re.IGNORECASE)
@@ -66,6 +65,19 @@ def check_text_header(path: Path) -> HeaderFacts:
     return HeaderFacts(
         (*(() if spaced else (NO_SPACING,)), *(() if placed else (UNPLACED,)), *unit_notes), unit_mm
     )
+
+
+def _header(path: Path) -> bytes:
+    """What comes before the voxels; all that was read where no end is found."""
+    with path.open("rb") as file:
+        start = file.read(HEADER_BYTES)
+        ending = rb"\r?\n\r?\n" if start.startswith(b"NRRD") else rb"^ElementDataFile.*\n"
+        while not (end := re.search(ending, start, flags=re.MULTILINE)):
+            more = file.read(HEADER_BYTES)
+            if not more or len(start) > LONGEST_HEADER_BYTES:
+                return start
+            start += more
+    return start[: end.end()]
 
 
 def _check_spacings(path: Path, fields: Mapping[str, str]) -> None:

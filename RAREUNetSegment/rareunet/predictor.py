@@ -153,7 +153,10 @@ def check_volume(volume: Volume, bundle: Bundle, region: RegionOfInterest | None
     if region is not None:
         box = box_of_region(region, volume.shape, volume.ijk_to_ras)
         if not within_region(region, box, volume.ijk_to_ras).any():  # but its corners' box
-            raise ValueError("the region of interest lies outside the scan: move it onto the scan.")
+            raise ValueError(
+                "the region of interest lies outside the scan or between voxel centres: move it onto the scan, or"
+                " enlarge it."
+            )
     largest, smallest = bundle.field_of_view_mm["largest"], bundle.field_of_view_mm["smallest"]
     seen, excess = _seen(volume, box, region, largest)
     if excess > FIELD_OF_VIEW_DOUBT:  # perhaps by padding alone
@@ -201,7 +204,7 @@ def _label_map(logits: np.ndarray, grid: NetworkGrid, bundle: Bundle, outside: n
 def _volumes_ml(label_map: np.ndarray, volume: Volume, bundle: Bundle) -> dict[str, float]:
     """Volume of each structure by name, ml."""
     voxel_ml = abs(float(np.linalg.det(volume.ijk_to_ras[:3, :3]))) / 1000
-    return {label.name: np.count_nonzero(label_map == label.value) * voxel_ml for label in bundle.labels}
+    return {label.name: int((label_map == label.value).sum()) * voxel_ml for label in bundle.labels}
 
 
 def _probabilities(logits: np.ndarray, grid: NetworkGrid, outside: np.ndarray) -> np.ndarray:

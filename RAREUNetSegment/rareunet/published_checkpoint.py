@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rareunet.architecture import Architecture
 from rareunet.bundle import Bundle, Label
-from rareunet.errors import BundleError
+from rareunet.errors import BundleError, first_line
 from rareunet.intensity import IntensityRule
 from rareunet.network import RAREUNet
 
@@ -119,11 +119,13 @@ def load_plain(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BundleError(
-            f"{path} holds more than tensors and plain values, and loading it could run code ({_first(error)})."
+            f"{path} holds more than tensors and plain values, and loading it could run code ({first_line(error)})."
             " Save its 'model_state_dict' alone with torch.save where it was trained, and import that."
         ) from None
-    except (RuntimeError, EOFError, KeyError, IndexError, ValueError) as error:
-        raise BundleError(f"{path} is damaged or not a PyTorch checkpoint ({_first(error)}).") from None
+    except OSError:  # there is none, or it may not be read: the message says which
+        raise
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise BundleError(f"{path} is damaged or not a PyTorch checkpoint ({first_line(error)}).") from None
     if not isinstance(content, dict):
         raise BundleError(f"{path} holds a {type(content).__name__}: a checkpoint or a state dict is needed.")
     return content
@@ -241,10 +243,6 @@ def _provenance(
     known = {key: content.get(key) for key in ("epoch", "best_metric")}
     facts |= {key: value for key, value in known.items() if isinstance(value, int | float)}
     return {**facts, "dataset": str(settings["dataset"].get("name"))}
-
-
-def _first(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _listed(items: Sequence[str]) -> str:

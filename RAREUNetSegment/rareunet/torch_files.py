@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rareunet.errors import unreadable_file
+from rareunet.errors import first_line, unreadable_file
 from rareunet.volume import Volume
 
 TORCH = (".nii.pt",)
@@ -42,9 +42,9 @@ def read_tensor(path: Path, name: str) -> Volume:
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds more than a tensor or is damaged, and was not loaded since that could run code"
-            f" ({str(error).splitlines()[0][:100]}). Save the scan's tensor alone with torch.save, or use .nii.gz."
+            f" ({first_line(error)[:100]}). Save the scan's tensor alone with torch.save, or use .nii.gz."
         ) from None
-    except (RuntimeError, EOFError, OSError, KeyError, IndexError, ValueError) as error:
+    except Exception as error:  # torch raises many kinds for a damaged file
         raise unreadable_file(path, error) from error
     if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
         raise ValueError(f"{path} holds a {type(tensor).__name__}: a plain tensor (C, X, Y, Z) is needed.")

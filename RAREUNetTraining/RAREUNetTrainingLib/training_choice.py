@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -167,8 +168,8 @@ def numbers(text: str) -> tuple[float, float, float]:
         a, b, c = (float(word) for word in re.split(r"[x×,;\s]+", text.strip()))
     except ValueError:
         raise ValueError(_("'{text}': write three numbers, such as 1 x 1 x 1.").format(text=text)) from None
-    if min(a, b, c) <= 0:
-        raise ValueError(_("'{text}': the numbers must be above 0.").format(text=text))
+    if not all(0 < value < math.inf for value in (a, b, c)):
+        raise ValueError(_("'{text}': the numbers must be above 0, and finite.").format(text=text))
     return a, b, c
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import ctypes
 import json
 import os
+import platform
 import signal
 import time
 from dataclasses import fields
@@ -14,14 +14,13 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from rareunet_training.progress import PROGRESS_FILE, STOP_FILE, Progress
+from rareunet.file_lock import is_locked
+from rareunet_training.progress import LOCK_FILE, PROGRESS_FILE, STOP_FILE, Progress
 
 LOG_FILE, CONFIG_FILE = "log.txt", "config.toml"
 HISTORY_FILE, CHECKPOINT = "history.csv", "last.ckpt"
 LOG_BYTES = 20_000
 ENDED = ("finished", "stopped", "failed")
-# A process of the same number that started after a power failure must not pass for the run.
-SILENT_SECONDS = 12 * 3600
 
 
 class TrainingRun:
@@ -44,14 +43,12 @@ class TrainingRun:
             return Progress()
 
     def is_running(self) -> bool:
-        """Whether the process that wrote progress.json lives, on this computer."""
-        progress = self.progress()
-        if not progress.state or progress.state in ENDED or not is_alive(progress.pid):
-            return False
-        try:
-            return time.time() - (self.folder / PROGRESS_FILE).stat().st_mtime < SILENT_SECONDS
-        except OSError:
-            return False
+        """Whether a run writes here; its lock tells, which goes with the process and works over a shared folder."""
+        return is_locked(self.folder / LOCK_FILE)
+
+    def can_be_killed(self) -> bool:
+        """Whether a run writes here from this computer: on another its process number means nothing."""
+        return self.is_running() and self.progress().host == platform.node()
 
     def has_checkpoint(self) -> bool:
         return (self.folder / CHECKPOINT).is_file()
@@ -83,7 +80,7 @@ class TrainingRun:
 
     def kill(self) -> None:
         """Ends the process at once; the last checkpoint stays."""
-        if self.is_running():
+        if self.can_be_killed():
             os.kill(self.progress().pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
@@ -103,41 +100,6 @@ def last_error(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error:")]
     return (errors or lines or [_("it wrote nothing.")])[-1]
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process of this number runs on this computer."""
-    if pid <= 0:
-        return False
-    if os.name == "nt":
-        return _is_alive_on_windows(pid)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _is_alive_on_windows(pid: int) -> bool:
-    """There os.kill would end it."""
-    synchronize, timeout = 0x00100000, 0x102
-    kernel: Any = ctypes.windll.kernel32  # type: ignore[attr-defined]
-    handle = kernel.OpenProcess(synchronize, False, pid)
-    if not handle:
-        return False
-    waits = kernel.WaitForSingleObject(handle, 0) == timeout
-    kernel.CloseHandle(handle)
-    return bool(waits)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 45 s, 12 min, 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _number(text: Any) -> float | None:

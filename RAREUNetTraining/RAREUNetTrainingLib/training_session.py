@@ -8,6 +8,7 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
+from rareunet_training.progress import duration
 from RAREUNetTrainingLib.training_choice import TrainingChoice
 from RAREUNetTrainingLib.training_process import Process, ProcessFactory, start_process, train_command
 from RAREUNetTrainingLib.training_run import (
@@ -18,7 +19,6 @@ from RAREUNetTrainingLib.training_run import (
     STOP_FILE,
     Progress,
     TrainingRun,
-    duration,
     last_error,
 )
 
@@ -86,7 +86,7 @@ class TrainingSession:
             overrides += [f"fit.device={choice.device}"] if choice.device != "auto" else []
         else:
             config.write_text(choice.to_toml(), encoding="utf-8")
-        for name in (PROGRESS_FILE, STOP_FILE):
+        for name in (PROGRESS_FILE, STOP_FILE, LOG_FILE):  # or an earlier run's would be told as this one's
             (folder / name).unlink(missing_ok=True)
         self.process = self.processFactory(
             train_command(config, folder, resume, overrides), folder / LOG_FILE
@@ -118,8 +118,11 @@ class TrainingSession:
             canResume=checkpoint and not (running or finished),
             isConfigured=checkpoint and (self.run.folder / CONFIG_FILE).is_file(),
             isStopping=asked is not None,
-            isSlowToStop=asked is not None and asked > PATIENCE_SECONDS,
+            isSlowToStop=asked is not None and asked > PATIENCE_SECONDS and self._can_be_killed(),
         )
+
+    def _can_be_killed(self) -> bool:
+        return self._is_ours_running() or self.run.can_be_killed()
 
     def _is_ours_running(self) -> bool:
         return self.process is not None and self.process.poll() is None

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rareunet.blocks import NO_AXES, Axes, Convolution, UpConvolution
+from rareunet.blocks import NO_AXES, Axes, Convolution, ConvolutionBlock, UpConvolution
 from rareunet.bundle import Bundle
 from rareunet.geometry import Reorientation
 from rareunet.intensity import normalise
@@ -178,8 +178,9 @@ def full_up_convolution(up: UpConvolution, features: Tensor, waiting: Axes = NO_
 def with_full_kernels(network: RAREUNet) -> RAREUNet:
     """A copy that convolves along waiting axes too, instead of collapsing its kernels there."""
     network = copy.deepcopy(network)
-    for block in [*network.encoder, network.bottleneck, *network.gateways.values(), *network.decoder]:
-        block.convolutions = nn.ModuleList(_FullConvolution(c) for c in block.convolutions)
+    for block in [module for module in network.modules() if isinstance(module, ConvolutionBlock)]:
+        convolutions = (c for c in block.convolutions if isinstance(c, Convolution))
+        block.convolutions = nn.ModuleList(_FullConvolution(c) for c in convolutions)
     network.upsamplers = nn.ModuleList(_FullUpConvolution(up) for up in network.upsamplers)  # type: ignore[arg-type]  # any Module to torch
     return network
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from rareunet.errors import first_line
+
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Writes beside, syncs, then renames over the old one; on failure the old one stays.
@@ -49,7 +51,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist: there is nothing to resume there.") from None
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise ValueError(f"{path} is not a checkpoint ({str(error).splitlines()[0]}): start anew.") from None
+        raise ValueError(f"{path} is not a checkpoint ({first_line(error)}): start anew.") from None
     return state
 
 

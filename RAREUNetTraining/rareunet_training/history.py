@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.trainer import EpochReport
+
+WANDB_ID_FILE = "wandb_id.txt"
 
 Row = dict[str, float | int | str]
 
@@ -26,7 +29,7 @@ class History:
         self.path = folder / "history.csv"
         self.rows = [row for row in read_history(self.path) if int(row["epoch"]) <= first_epoch]
         self._events = _tensorboard(folder, first_epoch) if config.log.tensorboard else None
-        self._wandb = _weights_and_biases(config, folder) if config.log.wandb else None
+        self._wandb = _weights_and_biases(config, folder, first_epoch) if config.log.wandb else None
 
     def add(self, report: EpochReport) -> Row:
         row: Row = {
@@ -89,11 +92,21 @@ def _tensorboard(folder: Path, first_epoch: int) -> Any:
     return SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch + 1)
 
 
-def _weights_and_biases(config: TrainingConfig, folder: Path) -> Any:
+def _weights_and_biases(config: TrainingConfig, folder: Path, first_epoch: int) -> Any:
+    """A run of Weights & Biases; the same one when a training is resumed, which goes by its id alone."""
     try:
         import wandb
     except ImportError:
         raise ValueError(
             "log.wandb is set, but the package wandb is missing: pip install wandb, or clear the setting."
         ) from None
-    return wandb.init(project=config.log.wandb, name=folder.name, config=config.to_dict(), resume="allow")
+    identity = folder / WANDB_ID_FILE
+    if not (first_epoch and identity.exists()):
+        identity.write_text(uuid.uuid4().hex, encoding="utf-8")
+    return wandb.init(
+        project=config.log.wandb,
+        name=folder.name,
+        config=config.to_dict(),
+        id=identity.read_text(encoding="utf-8"),
+        resume="allow",
+    )

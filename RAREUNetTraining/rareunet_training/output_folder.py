@@ -11,9 +11,8 @@ from typing import IO
 from rareunet.file_lock import lock
 from rareunet_training import PROCESS_STARTED
 from rareunet_training.distributed import Processes
-from rareunet_training.progress import STOP_FILE
+from rareunet_training.progress import LOCK_FILE, STOP_FILE
 
-LOCK_FILE = "run.lock"
 # The processes that load data for a killed run hold its lock too, until they see that it is gone: within 5 s.
 SECONDS_TO_BE_GONE = 10.0
 

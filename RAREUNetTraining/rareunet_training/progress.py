@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from typing import Any
 
 STOP_FILE = "stop"
 PROGRESS_FILE = "progress.json"
+LOCK_FILE = "run.lock"  # locked while a run writes to the folder
 SECONDS_BETWEEN_WRITES = 1.0
 
 
@@ -28,7 +30,7 @@ class Progress:
         seconds_left: of all epochs; -1 while unknown.
         message: what a person should know, such as the error.
         bundle: folder of the finished bundle.
-        pid: the process that writes this.
+        pid, host: the process that writes this, and its computer.
     """
 
     state: str = ""
@@ -40,6 +42,7 @@ class Progress:
     message: str = ""
     bundle: str = ""
     pid: int = 0
+    host: str = ""
 
     @property
     def fraction(self) -> float:
@@ -60,7 +63,7 @@ class ProgressWriter:
 
     def __init__(self, folder: Path, epochs: int, *, enabled: bool = True) -> None:
         self.path, self.enabled = folder / PROGRESS_FILE, enabled
-        self.now = Progress(epochs=epochs, pid=os.getpid())
+        self.now = Progress(epochs=epochs, pid=os.getpid(), host=platform.node())
         self._written = 0.0
         self._start: tuple[float, float] | None = None
         self._bar: Any = None

@@ -174,6 +174,14 @@ def test_a_folder_with_other_files_is_not_replaced(tmp_path, tiny_bundle, tiny_a
     assert (folder / "letter.txt").read_text(encoding="utf-8") == "dear"
 
 
+def test_a_bundle_is_saved_to_the_working_folder(tmp_path, tiny_bundle, tiny_architecture, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    saved = tiny_bundle.save(".", RAREUNet(tiny_architecture))
+    assert str(saved.folder) == "."
+    assert Bundle.load(tmp_path / "mine").name == tiny_bundle.name
+
+
 def test_unsaved_bundle_has_no_weights(tiny_bundle):
     from dataclasses import replace
 

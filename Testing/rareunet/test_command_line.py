@@ -254,8 +254,9 @@ def test_interruption_while_loading(segment, scans, monkeypatch):
     assert segment(scans) == 130
 
 
-def test_region_with_negative_coordinates(segment, scans, tmp_path):
-    assert segment(scans / "a.nii.gz", "--roi", "-2,15,10,12,14,14") == 0
+@pytest.mark.parametrize("right", ["-2", "-2.0", "-.2e1"])
+def test_region_with_negative_coordinates(segment, scans, tmp_path, right):
+    assert segment(scans / "a.nii.gz", "--roi", f"{right},15,10,12,14,14") == 0
     label_map = read_volume(tmp_path / "out" / "a.nii.gz").voxels[0]
     assert label_map.any()
     assert not label_map[:, :, 15:].any()  # x from 5 mm on

@@ -22,6 +22,15 @@ def test_numbers_that_float32_can_not_tell_apart_are_told_apart(offset, scale):
     np.testing.assert_allclose(normalise(offset + scale * voxels, RULE), normalise(voxels, RULE), atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_single_marker_far_from_all_other_values_changes_nothing(kind):
+    """-3.4e38 is the smallest float32, with which some tools mark what they did not measure."""
+    voxels = np.random.default_rng(0).normal(size=(1, 8, 9, 10)).astype(kind)
+    expected = normalise(voxels, RULE)
+    voxels[0, 4, 4, 4], expected[0, 4, 4, 4] = -3.4e38, 0
+    np.testing.assert_allclose(normalise(voxels, RULE), expected, atol=0.02)
+
+
 @pytest.mark.parametrize("value", [0.0, -1000.0, 4000.0])
 def test_constant_padding_does_not_change_the_content(value):
     content = np.random.default_rng(0).normal(100, 20, size=(1, 9, 8, 7)).astype(np.float32)

@@ -164,6 +164,19 @@ def test_compressed_voxels_beside_their_header_are_checked_too(tmp_path):
         refused(tmp_path / header, header, "could not be read")
 
 
+def test_compressed_voxels_after_a_long_header(tmp_path):
+    """Slicer's .seg.nrrd has some ten lines for each segment: 120 of them take more than 64 kB."""
+    image = sitk.GetImageFromArray(VOXELS)
+    for segment in range(120):
+        image.SetMetaData(f"Segment{segment}_Tags", "x" * 600)
+    sitk.WriteImage(image, str(tmp_path / "a.nrrd"), useCompression=True)
+    content = (tmp_path / "a.nrrd").read_bytes()
+    assert content.index(b"\n\n") > 1 << 16
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nrrd").voxels[0], VOXELS)
+    (tmp_path / "a.nrrd").write_bytes(content[:-4] + bytes(4))
+    refused(tmp_path / "a.nrrd", "a.nrrd", "could not be read")
+
+
 @pytest.mark.parametrize("extension", [".nrrd", ".mha"])
 def test_itk_files_damaged_or_2d(tmp_path, extension):
     path = tmp_path / f"a{extension}"

@@ -130,6 +130,16 @@ def test_container_of_version_2_limits_it(linux):
     assert free_bytes(CPU) == 2_400_000
 
 
+def test_limit_of_a_group_above_binds_too(linux):
+    """As SLURM has it: the limit is the job's, the process is in a group of its task."""
+    linux("cgroup", "0::/slurm/job_7/step_0/task_0\n")
+    for group, limit in (("job_7", "4000000"), ("job_7/step_0", "max"), ("job_7/step_0/task_0", "max")):
+        linux(f"groups/slurm/{group}/memory.max", f"{limit}\n")
+        linux(f"groups/slurm/{group}/memory.current", "1000000\n")
+        linux(f"groups/slurm/{group}/memory.stat", "inactive_file 0\n")
+    assert free_bytes(CPU) == 3_000_000
+
+
 def test_container_without_a_limit_changes_nothing(linux):
     linux("cgroup", "0::/\n")
     linux("groups/memory.max", "max\n")

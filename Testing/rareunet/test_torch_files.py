@@ -69,8 +69,9 @@ def test_damaged_files_are_value_errors(tmp_path):
     path = tmp_path / "a.nii.pt"
     torch.save(XYZ, path)
     content = path.read_bytes()
-    for length in range(0, len(content), 97):
-        path.write_bytes(content[:length])
+    pieces = [content[:length] for length in range(0, len(content), 97)]
+    for piece in [*pieces, b"\x80\x02.", b"\x80\x02N.", b"\n"]:
+        path.write_bytes(piece)
         with pytest.raises(ValueError, match=r"a\.nii\.pt"):
             read_volume(path)
 

@@ -1,5 +1,7 @@
 """Other ways to present a scan: what reaches the network, and where the answer comes back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -102,6 +104,16 @@ def test_full_kernels_change_the_waiting_axes_alone(network):
     assert collapsed.shape == not_collapsed.shape
     assert not torch.allclose(collapsed, not_collapsed)
     assert network.state_dict().keys() == before.keys()
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_full_kernels_of_residual_blocks(blocks):
+    torch.manual_seed(0)
+    network = RAREUNet(replace(ARCHITECTURE, residual_blocks=blocks)).eval()
+    slices = torch.rand(1, 1, 8, 32, 32)
+    with torch.inference_mode():
+        full, collapsed = (n.walk(slices, (2, 0, 0)).logits for n in (with_full_kernels(network), network))
+    assert not torch.allclose(full, collapsed)
 
 
 def test_full_kernels_agree_with_collapsed_ones_within_equal_slices(network):

@@ -109,18 +109,22 @@ def test_small_rates_and_whole_epochs_survive_the_file(tmp_path):
 
 
 def test_numbers_reach_weights_and_biases_only_if_asked(tmp_path, monkeypatch):
-    logged = []
+    logged, begun = [], []
     run = SimpleNamespace(
         log=lambda numbers, step: logged.append((step, numbers["loss total"])),
         finish=lambda: logged.append("finished"),
     )
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **options: run))
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **o: begun.append(o["id"]) or run))
     History(tmp_path, config_of_balls("log.tensorboard=false")).add(report(1))
     assert logged == []
-    history = History(tmp_path, config_of_balls("log.tensorboard=false", "log.wandb=project"))
+    asked = config_of_balls("log.tensorboard=false", "log.wandb=project")
+    history = History(tmp_path, asked)
     history.add(report(2))
     history.close()
     assert logged == [(2, 0.5), "finished"]
+    for first_epoch in (2, 0):
+        History(tmp_path, asked, first_epoch)
+    assert begun[0] == begun[1] != begun[2]  # Weights & Biases knows a run that goes on by its id alone
 
 
 def test_missing_wandb_is_explained(tmp_path, monkeypatch):
