@@ -34,6 +34,7 @@ if (
     sys.path.append(str(Path(__file__).parents[1] / "RAREUNetSegment"))
 
 from RAREUNetSegmentLib.choices import Device
+from RAREUNetSegmentLib.dependencies import ensure_packages
 from RAREUNetTrainingLib import check_table, panel_state, training_packages, training_process
 from RAREUNetTrainingLib.structures_table import StructuresTable
 from RAREUNetTrainingLib.training_choice import (
@@ -266,7 +267,7 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ).format(names=", ".join(self.logic.missingPackages))
         with slicer.util.tryWithErrorDisplay(_("The packages could not be installed.")):
             if slicer.util.confirmOkCancelDisplay(question):
-                training_packages.ensure_torch()
+                ensure_packages()  # PyTorch by its own extension, and what segmenting needs
                 self.logic.tasks.install(self.onInstalled)
         self.poll()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +66,8 @@ def _pytorch_extension() -> Any:
     except ModuleNotFoundError:
         return None
     return PyTorchUtils.PyTorchUtilsLogic()
+
+
+def python() -> str:
+    """Slicer's Python; elsewhere the running one."""
+    return shutil.which("PythonSlicer") or sys.executable

@@ -12,8 +12,7 @@ from typing import Any
 from rareunet.bundle import find_bundle, packaged_models
 from rareunet.bundle_format import DESCRIPTION_FILE
 from rareunet.errors import BundleError
-
-Triple = tuple[float, float, float]
+from rareunet.geometry import Triple
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,6 @@ class ModelFacts:
     version: str
     deepest: int
     channel_names: tuple[str, ...]
-    label_names: tuple[str, ...]
     reference_spacing_mm: Triple
     largest_extent_mm: Triple
     resolution_card: tuple[dict[str, Any], ...]
@@ -53,7 +51,6 @@ def read_facts(name_or_path: str) -> ModelFacts:
             version=content["version"],
             deepest=max(int(depth) for depth in content["depths"]),
             channel_names=tuple(channel["name"] for channel in content["channels"]),
-            label_names=tuple(label["name"] for label in content["labels"]),
             reference_spacing_mm=_triple(content["reference_spacing_mm"]),
             largest_extent_mm=_triple(content["field_of_view_mm"]["largest"]),
             resolution_card=tuple(content["resolution_card"]),

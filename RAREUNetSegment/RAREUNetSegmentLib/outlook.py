@@ -11,9 +11,10 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from rareunet.bundle import FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT
-from rareunet.geometry import RegionOfInterest, box_of_region, canonical_axes
+from rareunet.geometry import RegionOfInterest, box_of_region, canonical_axes, seen_mm, whole_box
 from rareunet.oblique import LARGEST_TILT, tilt_degrees, turned_sentence
 from rareunet.preprocessing import route_of_scan
+from rareunet.wording import times
 from RAREUNetSegmentLib.choices import depth_number
 from RAREUNetSegmentLib.models import ModelFacts
 from RAREUNetSegmentLib.scene import ijk_to_world, region_from_node
@@ -22,8 +23,6 @@ from RAREUNetSegmentLib.scene import ijk_to_world, region_from_node
 NEAREST_FACTOR = math.sqrt(2)
 
 MOST_CHANNELS = 4  # that the panel has selectors for
-
-Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -108,12 +107,10 @@ def outlook_for(
     Raises:
         ValueError: region outside the scan, unknown depth, unusable spacing.
     """
-    axes = canonical_axes(ijk_to_ras)
-    spacing_xyz = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
-    sizes = list(shape)
-    if region is not None:
-        sizes = [part.stop - part.start for part in box_of_region(region, shape, ijk_to_ras)]
-    s, a, r = (float(spacing_xyz[2 - axis]) for axis in axes)
+    spacing = np.linalg.norm(ijk_to_ras[:3, 2::-1], axis=0)  # of the array axes z, y, x
+    s, a, r = (float(spacing[axis]) for axis in canonical_axes(ijk_to_ras))
+    box = whole_box(shape) if region is None else box_of_region(region, shape, ijk_to_ras)
+    extent = seen_mm(box, ijk_to_ras, region)
     turned_by = tilt_degrees(ijk_to_ras)
     straighten = facts.straighten_turned
     route, automatic = (
@@ -126,16 +123,12 @@ def outlook_for(
     expected = expected_accuracy(facts.resolution_card, (s, a, r))
     if expected and route != automatic:
         expected = "accuracy was not measured for this entry depth"
-    extent = [sizes[axis] * mm for axis, mm in zip(axes, (s, a, r), strict=True)]
-    if region is not None:
-        extent = [min(pair) for pair in zip(extent, region.extent_sar, strict=True)]
     warnings = list(route.warnings)
     if straighten and turned_by > LARGEST_TILT:
         warnings.append(turned_sentence(turned_by, route.spacing_mm[0]))
     excess = max(e / m for e, m in zip(extent, facts.largest_extent_mm, strict=True))
-    seen = (
-        f"The field of view is {_size(extent)} mm, the model knows up to {_size(facts.largest_extent_mm)} mm"
-    )
+    shown, known = (times(reversed(mm), ".0f") for mm in (extent, facts.largest_extent_mm))
+    seen = f"The field of view is {shown} mm, the model knows up to {known} mm"
     if excess > FIELD_OF_VIEW_LIMIT and not force:
         # Not refused here: the core leaves padding out, which only reading all voxels would tell.
         warnings.append(
@@ -158,11 +151,6 @@ def expected_accuracy(card: Sequence[dict[str, Any]], spacing_mm: Sequence[float
     if distance(row) > math.log(NEAREST_FACTOR) + 1e-6:
         return "accuracy was not measured near this voxel size"
     return f"expected Dice {row['dice_mean']:.2f} ± {row['dice_sd']:.2f} ({row['cases']} scans, {row['condition']})"
-
-
-def _size(extent_sar: Sequence[float]) -> str:
-    """(S, A, R) -> "R x A x S", as the core's own messages say it."""
-    return " x ".join(f"{mm:.0f}" for mm in reversed(list(extent_sar)))
 
 
 def _capital(sentence: str) -> str:

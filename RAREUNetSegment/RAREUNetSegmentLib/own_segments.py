@@ -10,6 +10,8 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
+from rareunet.geometry import bounding_box
+
 STRUCTURE_TAG = "RAREUNet.Structure"  # "model:label value"
 WRITTEN_TAG = "RAREUNet.Written"  # what the segment was when it was written
 
@@ -63,13 +65,10 @@ def labelmap_name() -> str:
 def _state(segment: Any) -> str:
     """Hash of the name and of the voxels, however large the layer around them is."""
     mask, start = segment_mask(segment)
-    boxes = []
-    for axis in range(3):
-        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        boxes.append(slice(used[0], used[-1] + 1) if len(used) else slice(0, 0))
-    places = [f"{first + box.start}:{first + box.stop}" for first, box in zip(start, boxes, strict=True)]
+    box = bounding_box(mask)
+    places = [f"{first + part.start}:{first + part.stop}" for first, part in zip(start, box, strict=True)]
     state = hashlib.sha256(f"{segment.GetName()} {places if mask.any() else 'empty'}".encode())
-    state.update(np.packbits(mask[tuple(boxes)]).tobytes())
+    state.update(np.packbits(mask[box]).tobytes())
     return state.hexdigest()
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +15,7 @@ import qt
 import rareunet
 from rareunet.worker_folder import PrivateFolder
 from rareunet.worker_protocol import Message, ProtocolError, decode, encode
+from RAREUNetSegmentLib.dependencies import python
 
 PACKAGE_FOLDER = Path(rareunet.__file__).parent.parent
 LINES_KEPT = 40
@@ -27,7 +26,7 @@ _living: set[WorkerProcess] = set()  # a QProcess must not be destroyed before i
 
 def worker_command() -> tuple[str, tuple[str, ...]]:
     """Program and first arguments that start a worker: Slicer's own Python, outside Slicer the running one."""
-    return shutil.which("PythonSlicer") or sys.executable, ("-m", "rareunet.worker")
+    return python(), ("-m", "rareunet.worker")
 
 
 class WorkerProcess:
@@ -164,11 +163,11 @@ class WorkerProcess:
         _living.discard(self)
 
 
-def wait_for_ends(milliseconds: int = 3000) -> None:
+def wait_for_ends() -> None:
     """Waits until every killed worker has ended, so that its folder is gone."""
     for worker in list(_living):
         if worker._killed and worker._process.state() != qt.QProcess.NotRunning:
-            worker._process.waitForFinished(milliseconds)
+            worker._process.waitForFinished(3000)
 
 
 def single_shot(seconds: float, function: Callable[[], None]) -> Any:

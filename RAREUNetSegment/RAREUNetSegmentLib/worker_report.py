@@ -10,6 +10,7 @@ import slicer
 
 from rareunet import __version__
 from rareunet.preprocessing import route_of_scan
+from rareunet.wording import times
 from rareunet.worker_protocol import Failure
 from RAREUNetSegmentLib.models import read_facts
 from RAREUNetSegmentLib.worker_request import Request
@@ -32,8 +33,8 @@ def make_report(failure: Failure, request: Request, private_names: Sequence[str]
         f" {f'{request.memory_gb:g} GB' if request.memory_gb else 'automatic'}",
         f"Model: {_model(request)}",
         f"Scan: {len(request.channels)} x {x} x {y} x {z} (channels x X x Y x Z), {scan.voxels.dtype},"
-        f" {' x '.join(f'{mm:.3g}' for mm in reversed(scan.spacing_mm))} mm",
-        "Region: " + (" x ".join(f"{mm:.0f}" for mm in region.size_mm) + " mm" if region else "whole scan"),
+        f" {times(reversed(scan.spacing_mm), '.3g')} mm",
+        "Region: " + (f"{times(region.size_mm, '.0f')} mm" if region else "whole scan"),
         f"Route: {route_of(request)}",
         f"What happened: {failure.cause}",
         f"Advice given: {failure.next_step or 'in the sentence above'}",

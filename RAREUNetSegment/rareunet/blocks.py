@@ -176,16 +176,3 @@ def initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, a=0.01)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-__all__ = [
-    "NO_AXES",
-    "Axes",
-    "ConvolutionBlock",
-    "Head",
-    "UpConvolution",
-    "collapse_kernel",
-    "encoder_stage",
-    "initialise",
-    "max_pool",
-]

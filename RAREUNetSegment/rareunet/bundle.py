@@ -26,6 +26,7 @@ from rareunet.bundle_format import (
     write_hashes,
 )
 from rareunet.errors import BundleError
+from rareunet.geometry import Triple
 from rareunet.intensity import IntensityRule
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ DEFAULT_MODEL = "hippocampus"
 FIELD_OF_VIEW_LIMIT = 2.0
 # Beyond this one a warning is due: on a whole head, larger regions brought false findings beside the structure.
 FIELD_OF_VIEW_DOUBT = 1.25
-
-Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from rareunet.geometry import EDGE_TOLERANCE
 from rareunet.volume import Volume
+from rareunet.wording import times
 
 SAME_GEOMETRY_MM = 1e-3  # between the channels of one scan
 LEAST_OVERLAP = 0.5  # of the first channel's field of view
@@ -115,6 +116,6 @@ def _inside(
 
 
 def _geometry(volume: Volume) -> str:
-    size = " x ".join(str(n) for n in reversed(volume.shape))
+    size = times(reversed(volume.shape))
     matrix = np.array2string(volume.ijk_to_ras[:3], precision=4, suppress_small=True).replace("\n", "")
     return f"{volume.name}: {size} voxels, world matrix {matrix}."

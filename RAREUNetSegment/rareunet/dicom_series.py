@@ -15,10 +15,11 @@ from rareunet.dicom_slices import NO_SPACING, SHEARED, UNPLACED, check_alike, is
 from rareunet.errors import unreadable_file
 from rareunet.itk_files import LPS_TO_RAS, simpleitk, volume_of_itk
 from rareunet.volume import Volume
+from rareunet.wording import some, times
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Whether a file holds a DICOM image, by its first bytes or its extension; a DICOMDIR does not."""
+    """Whether a file is DICOM, by its first bytes or its extension: reports count too, a DICOMDIR does not."""
     if path.name == "DICOMDIR" or not path.is_file():
         return False
     with path.open("rb") as file:
@@ -45,9 +46,8 @@ def read_dicom_series(folder: Path, name: str, series: str | None) -> Volume:
     files = {uid: find.GetGDCMSeriesFileNames(str(folder), uid) for uid in find.GetGDCMSeriesIDs(str(folder))}
     damaged = _damaged_files(folder, {Path(file).name for names in files.values() for file in names})
     if damaged:
-        some = ", ".join(damaged[:3]) + (f" and {len(damaged) - 3} more" if len(damaged) > 3 else "")
         raise ValueError(
-            f"{folder} holds DICOM files that are damaged or incomplete: {some}. Copy or export the series"
+            f"{folder} holds DICOM files that are damaged or incomplete: {some(damaged, 3)}. Copy or export the series"
             " again, or remove them if they do not belong to it."
         )
     if not files:
@@ -106,7 +106,7 @@ def _read_dicom_files(folder: Path, name: str, names: Sequence[str]) -> Volume:
     except RuntimeError as error:
         raise unreadable_file(folder, error) from error
     if len(headers) == 1:
-        return place_frames(Path(names[0]), volume) if volume.shape[0] > 1 else volume
+        return place_frames(Path(names[0]), volume)
     return _place_slices(folder, headers, volume)
 
 
@@ -150,4 +150,4 @@ def _dicom_header(sitk: Any, file: str) -> Any:
 
 
 def _size_of_series(sitk: Any, names: Sequence[str]) -> str:
-    return " x ".join(str(n) for n in (*_dicom_header(sitk, names[0]).GetSize()[:2], len(names)))
+    return times((*_dicom_header(sitk, names[0]).GetSize()[:2], len(names)))

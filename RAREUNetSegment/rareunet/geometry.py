@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Triple = tuple[float, float, float]
+Shape = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
 EDGE_TOLERANCE = 1e-3  # of a voxel; world matrices are rounded
 
@@ -25,8 +27,8 @@ class RegionOfInterest:
         axes: (3, 3), the box' axes as columns in RAS; the identity for a box along R, A and S.
     """
 
-    center_ras: tuple[float, float, float]
-    size_mm: tuple[float, float, float]
+    center_ras: Triple
+    size_mm: Triple
     axes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -50,7 +52,7 @@ class RegionOfInterest:
         return cls((r, a, s), (size_r, size_a, size_s))
 
     @property
-    def extent_sar(self) -> tuple[float, float, float]:
+    def extent_sar(self) -> Triple:
         """Edge lengths (S, A, R), mm; axes of its own count as the patient's that they are nearest to."""
         zyx = tuple(reversed(self.size_mm))
         z, y, x = canonical_axes(self.frame())
@@ -117,6 +119,22 @@ def canonical_axes(ijk_to_ras: np.ndarray) -> tuple[int, int, int]:
     return 2 - s, 2 - a, 2 - r
 
 
+def corners_ras(shape: Sequence[int], ijk_to_ras: np.ndarray) -> np.ndarray:
+    """(8, 3) corners of the field of view of (Z, Y, X) voxels, mm: half a voxel beyond the outermost centres."""
+    ends = [(-0.5, size - 0.5) for size in reversed(shape)]
+    return np.array(list(itertools.product(*ends))) @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+
+
+def bounding_box(mask: np.ndarray) -> Box:
+    """The smallest box (z, y, x) that holds all True voxels of (Z, Y, X); empty slices where there are none."""
+    ranges = []
+    for axis in range(3):
+        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        ranges.append(slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0))
+    z, y, x = ranges
+    return z, y, x
+
+
 @dataclass(frozen=True)
 class Reorientation:
     """Permutes and flips array axes so that z, y, x run to S, A, R; lossless.
@@ -153,7 +171,7 @@ class Reorientation:
         inverse = np.argsort(self.source_axes)
         return array[self._flips()].transpose(0, *(int(axis) + 1 for axis in inverse))
 
-    def reorder(self, per_axis: Sequence[float]) -> tuple[float, float, float]:
+    def reorder(self, per_axis: Sequence[float]) -> Triple:
         """A value for each input axis (z, y, x) -> the same values in canonical order."""
         z, y, x = (per_axis[axis] for axis in self.source_axes)
         return z, y, x
@@ -169,3 +187,13 @@ class Reorientation:
 
     def _flips(self) -> tuple[slice, ...]:
         return (slice(None), *(slice(None, None, -1 if flip else 1) for flip in self.flipped))
+
+
+def seen_mm(box: Box, ijk_to_ras: np.ndarray, region: RegionOfInterest | None) -> Triple:
+    """Extent (S, A, R) of a box of the scan, mm; of the region where that is smaller, as within a turned scan."""
+    spacing = np.linalg.norm(ijk_to_ras[:3, 2::-1], axis=0)
+    extent = [(part.stop - part.start) * float(mm) for part, mm in zip(box, spacing, strict=True)]
+    s, a, r = Reorientation.to_ras(ijk_to_ras).reorder(extent)
+    if region is not None:
+        s, a, r = (min(pair) for pair in zip((s, a, r), region.extent_sar, strict=True))
+    return s, a, r

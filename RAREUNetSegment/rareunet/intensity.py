@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rareunet.geometry import Box, whole_box
+from rareunet.geometry import Box, bounding_box, whole_box
 
 ABOVE_PADDING = 1e-6  # of an intensity range of 1
 FLOAT32_SAFE = 1e30
@@ -80,13 +80,7 @@ def content_box(channel: np.ndarray) -> Box:
     if np.isnan(padding) and np.isfinite(_border(channel)).all():
         return whole_box(channel.shape)
     different = np.isfinite(channel) & (channel != padding)
-    ranges = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        used = np.flatnonzero(different.any(axis=others))
-        ranges.append(slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0))
-    z, y, x = ranges
-    return z, y, x
+    return bounding_box(different)
 
 
 def _padding_value(channel: np.ndarray) -> float:

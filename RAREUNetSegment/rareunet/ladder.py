@@ -20,10 +20,11 @@ from rareunet.bundle import Bundle
 from rareunet.device import computes_in_bfloat16
 from rareunet.errors import MemoryLadderError, is_out_of_memory
 from rareunet.free_memory import free_bytes
+from rareunet.geometry import Shape
 from rareunet.memory import walk_bytes
 from rareunet.network import RAREUNet
 from rareunet.routing import AxisDepths, Route
-from rareunet.tiling import Triple, blend, count_tiles, multiples_of, smaller_tiles
+from rareunet.tiling import blend, count_tiles, multiples_of, smaller_tiles
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Rung:
 
     device: torch.device
     dtype: torch.dtype
-    tile: Triple
+    tile: Shape
     tiles: int
     small: bool
     bytes: float
@@ -67,10 +68,10 @@ class Ladder:
 
     rungs: tuple[Rung, ...]
     axis_depths: AxisDepths
-    multiples: Triple
+    multiples: Shape
 
     @classmethod
-    def of(cls, bundle: Bundle, shape: Triple, route: Route, device: torch.device) -> Ladder:
+    def of(cls, bundle: Bundle, shape: Shape, route: Route, device: torch.device) -> Ladder:
         """The ladder of a network grid.
 
         Args:
@@ -149,8 +150,8 @@ def run_on_ladder(
 
 
 def _ways(
-    whole: Triple, tiles: list[Triple], small: list[Triple], device: torch.device
-) -> Iterator[tuple[torch.device, torch.dtype, Triple]]:
+    whole: Shape, tiles: list[Shape], small: list[Shape], device: torch.device
+) -> Iterator[tuple[torch.device, torch.dtype, Shape]]:
     """Device, type and tile of every rung."""
     if device.type != "cpu":
         dtype = torch.float16 if device.type == "cuda" else torch.float32
@@ -165,7 +166,7 @@ def _ways(
 
 def _bytes(
     architecture: Architecture,
-    tile: Triple,
+    tile: Shape,
     axis_depths: AxisDepths,
     device: torch.device,
     dtype: torch.dtype,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rareunet.bundle import Bundle, find_bundle, packaged_models
 from rareunet.bundle_format import WEIGHTS_FILE, verify
+from rareunet.wording import times
 
 
 def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +49,7 @@ def run_models(_: argparse.Namespace) -> int:
 
 def describe(bundle: Bundle) -> str:
     """A model for a person, as lines of text."""
-    spacing = " x ".join(f"{s:g}" for s in reversed(bundle.reference_spacing_mm))
+    spacing = times(reversed(bundle.reference_spacing_mm))
     lines = [
         f"{bundle.name} {bundle.version}  {bundle.title}",
         f"  structures         {', '.join(f'{label.value} {label.name}' for label in bundle.labels)}",
@@ -58,7 +59,7 @@ def describe(bundle: Bundle) -> str:
     if bundle.resolution_card:
         lines.append(f"  {'expected Dice at':<24}{'R x A x S (mm)':<18}{'mean':>6}{'SD':>7}{'scans':>7}")
     for row in bundle.resolution_card:
-        size = " x ".join(f"{s:g}" for s in reversed(row["spacing_mm"]))
+        size = times(reversed(row["spacing_mm"]))
         lines.append(
             f"  {row['condition']:<24}{size:<18}{row['dice_mean']:>6.3f}{row['dice_sd']:>7.3f}"
             f"{row['cases']:>7}"

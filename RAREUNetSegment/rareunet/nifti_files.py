@@ -14,6 +14,7 @@ import numpy as np
 
 from rareunet.errors import unreadable_file
 from rareunet.volume import Volume
+from rareunet.wording import times
 
 UNITS_IN_MM = {1: ("metre", 1e3), 3: ("micrometre", 1e-3)}  # by NIfTI's code
 SAME_FORMS_MM = 1e-2  # between the sform and the qform of one file
@@ -43,7 +44,7 @@ def read_nifti(path: Path, name: str) -> Volume:
         image, stored, (slope, inter), pixdim = _load(path)
         if not (np.isfinite(pixdim).all() and (pixdim > 0).all()):
             raise ValueError(
-                f"{path} has a spacing of {_numbers(pixdim)} mm in its header (pixdim): each must be positive."
+                f"{path} has a spacing of {times(pixdim, '.4g')} mm in its header (pixdim): each must be positive."
                 " Repair it."
             )
         voxels = _channels_first(path, stored)
@@ -125,8 +126,8 @@ def _nifti_geometry(image: Any) -> tuple[np.ndarray, tuple[str, ...]]:
         pixdim, spacing = header["pixdim"][1:4], np.linalg.norm(matrix[:3, :3], axis=0)
         if (abs(pixdim - spacing) > SAME_SPACING * spacing).any():
             notes.append(
-                f"The header's spacing is {_numbers(pixdim)} (pixdim), but {_numbers(spacing)} by its sform: the sform"
-                " was used."
+                f"The header's spacing is {times(pixdim, '.4g')} (pixdim), but {times(spacing, '.4g')} by its sform:"
+                " the sform was used."
             )
     code = int(header["xyzt_units"]) % 8
     if code in UNITS_IN_MM:
@@ -134,10 +135,6 @@ def _nifti_geometry(image: Any) -> tuple[np.ndarray, tuple[str, ...]]:
         matrix[:3] *= factor
         notes.append(f"The header's unit of length is the {unit}: it was converted to mm.")
     return matrix, tuple(notes)
-
-
-def _numbers(numbers: np.ndarray) -> str:
-    return " x ".join(f"{n:.4g}" for n in numbers)
 
 
 def _largest_distance(matrix: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:

@@ -1,6 +1,6 @@
 """Scans turned or sheared against the patient's axes: brought to a straight grid for the network, and its answer back.
 
-A network that has learnt scans along the axes R, A and S, up to 15 degrees off, bears somewhat more; beyond that a
+A network that has learnt scans along the axes R, A and S, up to 15 degrees off, tolerates somewhat more; beyond that a
 straight grid is better, though interpolation blurs it (docs/study/oblique.py).
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rareunet.channel_grids import on_grid
-from rareunet.geometry import Box, canonical_axes
+from rareunet.geometry import Box, canonical_axes, corners_ras
 from rareunet.intensity import IntensityRule, normalise
 from rareunet.volume import Volume
 
@@ -78,9 +78,8 @@ def straighten(
         rule: intensities are normalised by it first: the straight grid's border would not tell what padding is.
     """
     matrix, shape = part_to_ras(volume.ijk_to_ras, box), [part.stop - part.start for part in box]
-    ends = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in reversed(shape)])).reshape(3, -1)
-    corners = matrix[:3, :3] @ ends + matrix[:3, 3:]
-    low, high = corners.min(axis=1), corners.max(axis=1)
+    corners = corners_ras(shape, matrix)
+    low, high = corners.min(axis=0), corners.max(axis=0)
     step = straight_spacing(volume.spacing_mm, reference_spacing_mm)
     size = np.maximum(2, np.ceil((high - low) / step - 1e-6)).astype(int)
     straight = np.diag([step, step, step, 1.0])

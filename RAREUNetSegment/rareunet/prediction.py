@@ -23,6 +23,8 @@ class Prediction:
         volumes_ml: volume of each structure by name, ml.
         warnings: what the user should know, as sentences.
         model: name, version and hash of the model.
+        stepped_down: too little memory was free for one piece on the device that was asked for; the warnings say what
+            was done instead.
     """
 
     label_map: np.ndarray
@@ -33,6 +35,7 @@ class Prediction:
     warnings: list[str]
     model: dict[str, str]
     probabilities: np.ndarray | None = None
+    stepped_down: bool = False
 
     def describe(self) -> str:
         """One line for a person: what was done and how long it took."""

@@ -14,10 +14,9 @@ from rareunet.bundle import DEFAULT_MODEL, FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LI
 from rareunet.device import best_device, choose_device
 from rareunet.errors import FieldOfViewError
 from rareunet.geometry import (
-    Box,
     RegionOfInterest,
-    Reorientation,
     box_of_region,
+    seen_mm,
     whole_box,
     within_region,
 )
@@ -27,6 +26,7 @@ from rareunet.prediction import Prediction
 from rareunet.preprocessing import NetworkGrid, scanned_box, to_input_grid, to_input_part, to_network_grid
 from rareunet.routing import Router, route_for
 from rareunet.volume import Volume
+from rareunet.wording import times
 
 Progress = Callable[[str, float], None]
 
@@ -136,7 +136,17 @@ class Predictor:
         progress("finish", 1.0)
         model = {"name": bundle.name, "version": bundle.version, "sha256": self._sha256}
         seconds, device = clock.seconds, str(result.rung.device)
-        return Prediction(label_map, grid.route, device, seconds, volumes, warnings, model, probabilities)
+        return Prediction(
+            label_map,
+            grid.route,
+            device,
+            seconds,
+            volumes,
+            warnings,
+            model,
+            probabilities,
+            bool(result.notes),
+        )
 
 
 def check_volume(volume: Volume, bundle: Bundle, region: RegionOfInterest | None, force: bool) -> list[str]:
@@ -158,12 +168,13 @@ def check_volume(volume: Volume, bundle: Bundle, region: RegionOfInterest | None
                 " enlarge it."
             )
     largest, smallest = bundle.field_of_view_mm["largest"], bundle.field_of_view_mm["smallest"]
-    seen, excess = _seen(volume, box, region, largest)
-    if excess > FIELD_OF_VIEW_DOUBT:  # perhaps by padding alone
-        seen, excess = _seen(volume, scanned_box(volume, box), region, largest)
+    seen = seen_mm(box, volume.ijk_to_ras, region)
+    if _excess(seen, largest) > FIELD_OF_VIEW_DOUBT:  # perhaps by padding alone
+        seen = seen_mm(scanned_box(volume, box), volume.ijk_to_ras, region)
+    excess = _excess(seen, largest)
+    shown, known, least = (times(reversed(extent), ".0f") for extent in (seen, largest, smallest))
     message = (
-        f"{volume.name} shows {_extent(seen)} mm, the model {bundle.name} knows crops of up to"
-        f" {_extent(largest)} mm (R x A x S)"
+        f"{volume.name} shows {shown} mm, the model {bundle.name} knows crops of up to {known} mm (R x A x S)"
     )
     advice = "place a region of interest of about that size around the structure."
     if excess > FIELD_OF_VIEW_LIMIT and not force:
@@ -172,21 +183,15 @@ def check_volume(volume: Volume, bundle: Bundle, region: RegionOfInterest | None
         return [f"{message}: expect false findings, or {advice}"]
     if any(s < 0.6 * m for s, m in zip(seen, smallest, strict=True)):
         return [
-            f"{volume.name} shows only {_extent(seen)} mm, less than the {_extent(smallest)} mm (R x A x S) that the"
+            f"{volume.name} shows only {shown} mm, less than the {least} mm (R x A x S) that the"
             f" model {bundle.name} was trained on: the structure may be cut off."
         ]
     return []
 
 
-def _seen(
-    volume: Volume, box: Box, region: RegionOfInterest | None, largest: Sequence[float]
-) -> tuple[tuple[float, float, float], float]:
-    """Extent (S, A, R) of a box of the scan, mm, and by which factor it exceeds the largest that the model knows."""
-    extent = [(b.stop - b.start) * s for b, s in zip(box, volume.spacing_mm, strict=True)]
-    s, a, r = Reorientation.to_ras(volume.ijk_to_ras).reorder(extent)
-    if region is not None:  # on an oblique scan the box of its corners is larger than the region itself
-        s, a, r = (min(pair) for pair in zip((s, a, r), region.extent_sar, strict=True))
-    return (s, a, r), max(mm / limit for mm, limit in zip((s, a, r), largest, strict=True))
+def _excess(extent: Sequence[float], largest: Sequence[float]) -> float:
+    """By which factor an extent (S, A, R) exceeds the largest that the model knows."""
+    return max(mm / limit for mm, limit in zip(extent, largest, strict=True))
 
 
 def _label_map(logits: np.ndarray, grid: NetworkGrid, bundle: Bundle, outside: np.ndarray) -> np.ndarray:
@@ -203,8 +208,8 @@ def _label_map(logits: np.ndarray, grid: NetworkGrid, bundle: Bundle, outside: n
 
 def _volumes_ml(label_map: np.ndarray, volume: Volume, bundle: Bundle) -> dict[str, float]:
     """Volume of each structure by name, ml."""
-    voxel_ml = abs(float(np.linalg.det(volume.ijk_to_ras[:3, :3]))) / 1000
-    return {label.name: int((label_map == label.value).sum()) * voxel_ml for label in bundle.labels}
+    found = {label.name: np.count_nonzero(label_map == label.value) for label in bundle.labels}
+    return {name: voxels * volume.voxel_ml for name, voxels in found.items()}
 
 
 def _probabilities(logits: np.ndarray, grid: NetworkGrid, outside: np.ndarray) -> np.ndarray:
@@ -219,7 +224,3 @@ def _probabilities(logits: np.ndarray, grid: NetworkGrid, outside: np.ndarray) -
 def _softmax(scores: np.ndarray) -> np.ndarray:
     exponentials = np.exp(scores - scores.max(axis=0))
     return exponentials / exponentials.sum(axis=0)
-
-
-def _extent(zyx: Sequence[float]) -> str:
-    return " x ".join(f"{v:.0f}" for v in reversed(list(zyx)))

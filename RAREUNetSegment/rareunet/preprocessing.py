@@ -1,9 +1,10 @@
 """Input grid <-> network grid. Each step stands beside its inverse; training and inference both come through here.
 
-Arrays are (C, Z, Y, X); after `crop` and `reorient` the axes run to S, A, R. The steps: crop to the region of
-interest, reorient, normalise intensities, resample the axes whose residual asks for it, pad to what the
-poolings need. Padding has the value 0, which is the lowest normalised intensity and what the convolutions
-themselves assume beyond the border; it comes after the intensities are measured, so it cannot change them.
+Arrays are (C, Z, Y, X); after `Reorientation.apply` the axes run to S, A, R. The steps: straighten a turned scan, crop
+to the region of interest and, where that saves network voxels, to the scanned part, reorient, normalise intensities,
+resample the axes whose residual asks for it, pad to what the poolings need. Padding has the value 0, which is the
+lowest normalised intensity and what the convolutions themselves assume beyond the border; it comes after the
+intensities are measured, so it cannot change them.
 """
 
 from __future__ import annotations

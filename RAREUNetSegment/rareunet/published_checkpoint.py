@@ -22,6 +22,7 @@ from rareunet.bundle import Bundle, Label
 from rareunet.errors import BundleError, first_line
 from rareunet.intensity import IntensityRule
 from rareunet.network import RAREUNet
+from rareunet.wording import some
 
 MAX_FILTERS = 320  # fixed in the published code
 COLORS = ((128, 174, 128), (241, 214, 145), (177, 122, 101), (111, 184, 210), (216, 101, 79), (221, 130, 101))
@@ -141,7 +142,7 @@ def state_dict_of(content: Mapping[str, Any]) -> dict[str, Tensor]:
     )
     if others or not weights:
         raise BundleError(
-            f"the checkpoint has no 'model_state_dict' and is none itself ({_listed(others) or 'empty'}):"
+            f"the checkpoint has no 'model_state_dict' and is none itself ({some(others, LISTED) or 'empty'}):"
             " give best_model.pth or last_model.pth of the published code."
         )
     return {key.removeprefix("module."): tensor for key, tensor in weights.items()}
@@ -167,7 +168,7 @@ def convert(published: Mapping[str, Tensor], network: RAREUNet) -> dict[str, Ten
         if tensor.shape != ours[key].shape
     ]
     found = [("missing", missing), ("not known", surplus), ("of another shape", shapes)]
-    problems = [f"{len(items)} {what}: {_listed(items)}" for what, items in found if items]
+    problems = [f"{len(items)} {what}: {some(items, LISTED)}" for what, items in found if items]
     if problems:
         raise BundleError(
             f"the checkpoint does not fit its configuration. Weights {'; '.join(problems)}."
@@ -243,7 +244,3 @@ def _provenance(
     known = {key: content.get(key) for key in ("epoch", "best_metric")}
     facts |= {key: value for key, value in known.items() if isinstance(value, int | float)}
     return {**facts, "dataset": str(settings["dataset"].get("name"))}
-
-
-def _listed(items: Sequence[str]) -> str:
-    return ", ".join(items[:LISTED]) + (f" and {len(items) - LISTED} more" if len(items) > LISTED else "")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rareunet.routing import AXIS_NAMES
+from rareunet.whole_files import write_whole
 
 if TYPE_CHECKING:
     from rareunet.prediction import Prediction
@@ -65,10 +63,12 @@ class CaseReport:
         self.model = dict(prediction.model)
 
 
-def check_report_path(path: Path) -> None:
+def check_report_path(path: Path, formats: Sequence[str] = FORMATS) -> None:
     """Raises ValueError for a report whose format the name does not tell."""
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"report {path}: its name ends in {path.suffix or 'nothing'}, choose .json or .csv.")
+    if path.suffix.lower() not in formats:
+        raise ValueError(
+            f"report {path}: its name ends in {path.suffix or 'nothing'}, choose {' or '.join(formats)}."
+        )
     if path.is_dir():
         raise ValueError(f"report {path} is a folder: give a file's name.")
 
@@ -81,14 +81,7 @@ def write_report(path: Path, cases: Sequence[CaseReport]) -> None:
         text = json.dumps({"cases": rows}, indent=2, ensure_ascii=False) + "\n"
     else:
         text = _csv([_flat(row) for row in rows])
-    staging = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        # Names on Linux may be no text at all.
-        staging.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
-        os.replace(staging, path)
-    finally:
-        with contextlib.suppress(OSError):
-            staging.unlink()
+    write_whole(path, text)
 
 
 def _by_axis(zyx: Sequence[Any]) -> dict[str, Any]:
@@ -115,6 +108,3 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()
-
-
-__all__ = ["DONE", "FAILED", "NOT_RUN", "CaseReport", "check_report_path", "write_report"]

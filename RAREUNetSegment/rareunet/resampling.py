@@ -51,15 +51,26 @@ def restore_planes(scores: np.ndarray, planes: slice, size: int) -> np.ndarray:
 
 def restoring_matrix(size: int, new_size: int) -> np.ndarray:
     """(new_size, size) float32 weights of `restore`."""
-    return coverage_matrix(size, new_size) if new_size < size else resampling_matrix(size, new_size)
+    if new_size < size:
+        return profile_matrix(size, new_size, size / new_size)
+    return resampling_matrix(size, new_size)
 
 
-def coverage_matrix(size: int, new_size: int) -> np.ndarray:
-    """(new_size, size) float32: the share of each new, larger voxel that each old one fills; rows add up to 1."""
-    starts = np.arange(new_size)[:, np.newaxis] * (size / new_size)
-    old = np.arange(size)
-    overlap = np.minimum(starts + size / new_size, old + 1) - np.maximum(starts, old)
-    return (np.clip(overlap, 0, None) * (new_size / size)).astype(np.float32)
+def profile_matrix(size: int, new_size: int, step: float, thickness: float = 1.0) -> np.ndarray:
+    """(new_size, size) float32 weights of a box slice profile; rows add up to 1.
+
+    Args:
+        size: fine voxels, each of length 1.
+        new_size: coarse voxels; coarse voxel i is centred at (i + 0.5) * step from the start of the field of view.
+        step: distance between coarse voxels, in fine voxels.
+        thickness: excited part of each step; below 1 there are gaps between the slices.
+    """
+    half = max(thickness * step, 1.0) / 2
+    centres = (np.arange(new_size) + 0.5) * step
+    low, high = (centres - half)[:, np.newaxis], (centres + half)[:, np.newaxis]
+    edges = np.arange(size)
+    overlap = np.clip(np.minimum(high, edges + 1) - np.maximum(low, edges), 0, None)
+    return (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def apply_along_axis(image: np.ndarray, matrix: np.ndarray, axis: int) -> np.ndarray:

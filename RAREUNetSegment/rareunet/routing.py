@@ -13,6 +13,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rareunet.geometry import Triple
+
 AXIS_NAMES = ("z", "y", "x")
 
 # Residuals in [FINEST, COARSEST] enter as they are: the network has learnt them by scaling augmentation.
@@ -26,7 +28,6 @@ DEEPEST_ALONE = 2
 # Spacings come from float32 headers: 1.25 may read 1.2500001.
 TOLERANCE = 1e-4
 
-Triple = tuple[float, float, float]
 AxisDepths = tuple[int, int, int]
 
 

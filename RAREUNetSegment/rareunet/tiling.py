@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Triple = tuple[int, int, int]
+from rareunet.geometry import Shape
 
 # Neighbours share this part of a tile at most.
 OVERLAP = 0.5
@@ -32,7 +32,7 @@ class Tile:
     weights: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def multiples_of(stages: int, axis_depths: Sequence[int]) -> Triple:
+def multiples_of(stages: int, axis_depths: Sequence[int]) -> Shape:
     """What each axis of a grid must be a multiple of, for its poolings."""
     z, y, x = (2 ** (stages - depth) for depth in axis_depths)
     return z, y, x
@@ -111,8 +111,8 @@ def blend(
 
 
 def smaller_tiles(
-    size: Triple, multiples: Triple, spacing_mm: Sequence[float], smallest_mm: Sequence[float]
-) -> list[Triple]:
+    size: Shape, multiples: Shape, spacing_mm: Sequence[float], smallest_mm: Sequence[float]
+) -> list[Shape]:
     """Ever smaller tiles, from the whole grid on: each time the axis that reaches furthest in mm is halved.
 
     Args:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rareunet.wording import times
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -42,14 +44,14 @@ class Volume:
                 f"{self.name} has {self.voxels.ndim} dimensions: a 3D scan, or a 4D one with channels, is needed."
             )
         if 0 in self.voxels.shape:
-            raise ValueError(f"{self.name} is empty: its size is {_size(self.voxels.shape[1:])} voxels.")
+            raise ValueError(f"{self.name} is empty: its size is {times(self.voxels.shape[:0:-1])} voxels.")
         if not (np.issubdtype(self.voxels.dtype, np.number) or self.voxels.dtype == bool) or np.iscomplexobj(
             self.voxels
         ):
             raise ValueError(f"{self.name} holds {self.voxels.dtype} voxels: real numbers are needed.")
         if min(self.voxels.shape[1:]) == 1:
             raise ValueError(
-                f"{self.name} is a single slice of {_size(self.voxels.shape[1:])} voxels: a 3D scan is needed."
+                f"{self.name} is a single slice of {times(self.voxels.shape[:0:-1])} voxels: a 3D scan is needed."
             )
 
     def _check_matrix(self) -> None:
@@ -61,7 +63,7 @@ class Volume:
         spacing = np.linalg.norm(matrix[:3, :3], axis=0)
         if spacing.min() <= 0:
             raise ValueError(
-                f"{self.name} has a spacing of {_numbers(spacing)} mm: each must be positive. Repair its header."
+                f"{self.name} has a spacing of {times(spacing)} mm: each must be positive. Repair its header."
             )
         if abs(np.linalg.det(matrix[:3, :3] / spacing)) < 1e-3:
             raise ValueError(
@@ -80,10 +82,7 @@ class Volume:
         x, y, z = (float(s) for s in np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0))
         return z, y, x
 
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(n) for n in reversed(shape))
-
-
-def _numbers(values: np.ndarray) -> str:
-    return " x ".join(f"{v:g}" for v in values)
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel, ml."""
+        return abs(float(np.linalg.det(self.ijk_to_ras[:3, :3]))) / 1000

@@ -6,11 +6,9 @@ libraries are imported on first use: this module must import fast, and each serv
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from rareunet.itk_files import ITK_READERS, read_itk, save_itk
 from rareunet.nifti_files import UNPLACED, read_nifti, save_nifti
 from rareunet.torch_files import TORCH, read_tensor
 from rareunet.volume import Volume
+from rareunet.whole_files import replacing
 
 FilePath = str | os.PathLike[str]
 
@@ -180,16 +179,12 @@ def _write(path: Path, voxels: np.ndarray, volume: Volume) -> None:
     extension = _extension(path)
     if extension not in WRITABLE:
         raise ValueError(f"{path} has no extension that can be written: choose {', '.join(WRITABLE)}.")
-    # Not tempfile's names: it makes files that nobody but their owner can read.
-    temporary = path.with_name(f".{uuid.uuid4().hex}{extension}")
     try:
-        if extension in NIFTI:
-            save_nifti(temporary, voxels, volume.ijk_to_ras, placed=UNPLACED not in volume.notes)
-        else:
-            save_itk(temporary, voxels, volume.ijk_to_ras)
-        with temporary.open("r+b") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with replacing(path, durable=True) as temporary:
+            if extension in NIFTI:
+                save_nifti(temporary, voxels, volume.ijk_to_ras, placed=UNPLACED not in volume.notes)
+            else:
+                save_itk(temporary, voxels, volume.ijk_to_ras)
     except OSError as error:
         cause = error.strerror or str(error)
         raise OSError(
@@ -197,6 +192,3 @@ def _write(path: Path, voxels: np.ndarray, volume: Volume) -> None:
             f"{path} could not be written ({cause}), an older file of this name is unchanged. Free space"
             " on the disk, or choose an existing folder that you may write to",
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)

@@ -12,6 +12,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from rareunet.wording import times
+
 COLORS = (
     (230, 96, 66), (64, 156, 214), (111, 184, 91), (240, 189, 74),
     (155, 108, 196), (75, 181, 176), (226, 127, 174), (150, 111, 76),
@@ -175,7 +177,7 @@ def numbers(text: str) -> tuple[float, float, float]:
 
 def text_of(values: Sequence[float]) -> str:
     """(S, A, R) numbers -> "R x A x S"."""
-    return " x ".join(f"{value:g}" for value in reversed(values))
+    return times(reversed(values))
 
 
 def proposed_patch(report: Any, reference_spacing_mm: str) -> str:

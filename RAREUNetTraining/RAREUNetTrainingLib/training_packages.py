@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from RAREUNetSegmentLib import dependencies
-
 REQUIREMENTS = Path(__file__).parent.parent / "Resources" / "RAREUNetTraining-requirements.txt"
 
 
@@ -18,12 +16,3 @@ def missing_packages() -> list[str]:
     missing = [] if importlib.util.find_spec("torch") else ["torch"]
     requirements = slicer.packaging.load_requirements(REQUIREMENTS)
     return missing + [r.name for r in requirements if not slicer.packaging.pip_check(r)]
-
-
-def ensure_torch() -> None:
-    """PyTorch comes through its own extension, which asks first.
-
-    Raises:
-        MissingPackageError: the extension is missing, or PyTorch was declined.
-    """
-    dependencies.ensure_packages()

@@ -6,12 +6,12 @@ What they write goes to a file instead of a pipe: nobody has to empty it, and it
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+
+from RAREUNetSegmentLib.dependencies import python
 
 MODULE_FOLDER = Path(__file__).parent.parent
 TRAIN_SCRIPT = MODULE_FOLDER / "Scripts" / "train.py"
@@ -29,11 +29,6 @@ class Process(Protocol):
 
 
 ProcessFactory = Callable[[Sequence[str], Path], Process]
-
-
-def python() -> str:
-    """Slicer's Python; elsewhere the running one."""
-    return shutil.which("PythonSlicer") or sys.executable
 
 
 def train_command(config: Path, output: Path, resume: bool, overrides: Sequence[str] = ()) -> list[str]:

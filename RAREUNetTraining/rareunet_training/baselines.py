@@ -98,8 +98,7 @@ def _answer(
     prediction: Prediction, volume: Volume, label_map: np.ndarray, bundle: Bundle, start: float
 ) -> Prediction:
     """The prediction with a label map on the scan's own grid, and all seconds since `start`."""
-    voxel_ml = abs(float(np.linalg.det(volume.ijk_to_ras[:3, :3]))) / 1000
-    volumes = {label.name: int((label_map == label.value).sum()) * voxel_ml for label in bundle.labels}
+    volumes = {label.name: int((label_map == label.value).sum()) * volume.voxel_ml for label in bundle.labels}
     seconds = prediction.seconds
     presenting = time.perf_counter() - start - sum(seconds.values())
     return replace(

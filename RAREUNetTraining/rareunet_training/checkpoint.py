@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from rareunet.errors import first_line
+from rareunet.whole_files import replacing
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -21,23 +20,15 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".{path.name}-*"):  # of a process that was killed while writing
         leftover.unlink(missing_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        # A full disk shows as an OSError or, from within torch's own writer, as a RuntimeError.
-        if isinstance(error, OSError | RuntimeError):
-            raise OSError(
-                f"the checkpoint {path} could not be written ({error}): the one before it is intact. Free some"
-                " space, then go on with --resume."
-            ) from error
-        raise
+        with replacing(path, durable=True) as temporary:
+            torch.save(state, temporary)
+    # A full disk shows as an OSError or, from within torch's own writer, as a RuntimeError.
+    except (OSError, RuntimeError) as error:
+        raise OSError(
+            f"the checkpoint {path} could not be written ({error}): the one before it is intact. Free some space,"
+            " then go on with --resume."
+        ) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -53,13 +44,3 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises many kinds for a damaged file
         raise ValueError(f"{path} is not a checkpoint ({first_line(error)}): start anew.") from None
     return state
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the rename itself survive a power cut; systems that can't open folders do so by themselves."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

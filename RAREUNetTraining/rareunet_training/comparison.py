@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rareunet.geometry import Shape
+from rareunet.wording import times
 from rareunet_training.conditions import groups, paper_scale_names
 from rareunet_training.metrics import METRICS, Agreement
-from rareunet_training.samples import Shape
 from rareunet_training.score_files import ScoreSet
 from rareunet_training.scores import Score, by_condition, mean_of, median_of
 
@@ -171,7 +172,7 @@ def check_terms(base: Terms, other: Terms) -> None:
         )
     cropped = [name for name in paper_scale_names() if name in base.conditions & other.conditions]
     if cropped and base.shape != other.shape:
-        ours, theirs = (" x ".join(map(str, shape)) for shape in (base.shape, other.shape))
+        ours, theirs = (times(shape) for shape in (base.shape, other.shape))
         raise ValueError(
             f"under {cropped[0]!r} {base.name} has crops of {ours} voxels (Z, Y, X), {other.name} of {theirs}: only"
             f" scores on the same crop can be paired, so score both with the same --shape, {ours.replace(' x', '')} or"

@@ -158,7 +158,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Strength of each random change of a training patch; a probability of 0 turns one off.
+    """Strength of each random change of a training patch; 0 turns one off (gamma: 1).
 
     Attributes:
         rotation_degrees: largest rotation about each axis.

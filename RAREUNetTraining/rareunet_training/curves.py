@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rareunet.whole_files import replacing
 from rareunet_training.history import Row
 
 
@@ -27,9 +27,8 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
         dice_axes.text(
             0.5, 0.5, "no validation yet", transform=dice_axes.transAxes, ha="center", color="gray"
         )
-    temporary = path.with_suffix(".new.png")
-    figure.savefig(temporary, dpi=110)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
 
 
 def _lines(axes: Axes, rows: Sequence[Row], prefix: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from monai import transforms
 from torch.utils.data import Dataset
 
+from rareunet.geometry import Shape, Triple
 from rareunet.routing import route_for
 from rareunet_training.augmentation import augment, build_augmentation
 from rareunet_training.configuration import AugmentationConfig, FitConfig
@@ -30,8 +31,6 @@ from rareunet_training.views import (
     stack,
 )
 
-Shape = tuple[int, int, int]
-Triple = tuple[float, float, float]
 Patch = tuple[np.ndarray, np.ndarray]  # image (C, Z, Y, X) and label (Z, Y, X)
 
 HALF_OFTEN = 2 / 3  # a view at 1/2 takes half the time of the whole one, and its entry learns from less

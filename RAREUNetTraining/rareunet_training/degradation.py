@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from rareunet.resampling import apply_along_axis
+from rareunet.resampling import apply_along_axis, profile_matrix
 
 
 def halve(image: np.ndarray, depth: int) -> np.ndarray:
@@ -20,23 +20,6 @@ def halve(image: np.ndarray, depth: int) -> np.ndarray:
     size = [n // 2**depth for n in image.shape[1:]]
     tensor = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None]
     return functional.interpolate(tensor, size=size, mode="trilinear", align_corners=False)[0].numpy()
-
-
-def profile_matrix(size: int, new_size: int, step: float, thickness: float = 1.0) -> np.ndarray:
-    """(new_size, size) float32 weights of a box slice profile; rows add up to 1.
-
-    Args:
-        size: fine voxels, each of length 1.
-        new_size: coarse voxels; coarse voxel i is centred at (i + 0.5) * step from the start of the field of view.
-        step: distance between coarse voxels, in fine voxels.
-        thickness: excited part of each step; below 1 there are gaps between the slices.
-    """
-    half = max(thickness * step, 1.0) / 2
-    centres = (np.arange(new_size) + 0.5) * step
-    low, high = (centres - half)[:, np.newaxis], (centres + half)[:, np.newaxis]
-    edges = np.arange(size)
-    overlap = np.clip(np.minimum(high, edges + 1) - np.maximum(low, edges), 0, None)
-    return (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def degrade(

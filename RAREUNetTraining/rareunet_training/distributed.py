@@ -34,7 +34,7 @@ class Processes:
         rank: number of this process; 0 alone writes and prints.
         world_size: number of processes, over all machines.
         local_rank, local_world_size: the same on this machine.
-        restarted: whether torchrun has started the run before, as any process knows it.
+        restarted: whether any process knows of an earlier start by torchrun.
     """
 
     rank: int = 0

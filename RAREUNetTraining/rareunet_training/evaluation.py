@@ -13,11 +13,10 @@ from rareunet.prediction import Prediction
 from rareunet.volume import Volume
 from rareunet_training.conditions import Condition, native_volume
 from rareunet_training.metrics import agreement_per_class, dice_per_class
-from rareunet_training.samples import Sample
+from rareunet_training.samples import Sample, class_indices
 from rareunet_training.scores import Score
 
 Metrics = Literal["dice", "all"]
-STEPPED_DOWN = "The scan was segmented in "  # begins what rareunet.ladder says of every way but the first
 
 
 class Segmenter(Protocol):
@@ -62,13 +61,8 @@ def evaluate(
             found = score(
                 sample, condition.name, volume, predicted, reference, len(values) + 1, seconds, metrics
             )
-            scores.append(replace(found, stepped_down=_stepped_down(prediction)))
+            scores.append(replace(found, stepped_down=prediction.stepped_down))
     return scores
-
-
-def _stepped_down(prediction: Prediction) -> bool:
-    """See scores.Score."""
-    return any(warning.startswith(STEPPED_DOWN) for warning in prediction.warnings)
 
 
 def score(
@@ -97,14 +91,6 @@ def score(
     full = to_grid(predicted, volume.ijk_to_ras, original.ijk_to_ras, original.shape)
     in_world = agreement_per_class(full, sample.label, classes, sample.spacing_mm)
     return Score(sample.name, condition, spacing, tuple(a.dice for a in on_scan), seconds, on_scan, in_world)
-
-
-def class_indices(label_map: np.ndarray, values: Sequence[int]) -> np.ndarray:
-    """Label values -> class indices 1, 2, ... in the order of `values`, uint8; other values become 0."""
-    classes = np.zeros(label_map.shape, dtype=np.uint8)
-    for index, value in enumerate(values, start=1):
-        classes[label_map == value] = index
-    return classes
 
 
 def to_grid(

@@ -6,12 +6,12 @@ A grid is the same whatever the order and direction in which its axes are stored
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 import numpy as np
 
-from rareunet.geometry import Reorientation
+from rareunet.geometry import Reorientation, corners_ras
 from rareunet.volume import Volume
+from rareunet.wording import times
 
 # Of the smaller voxel's shortest edge: headers round, and a label displaced by so little means the same.
 TOLERANCE = 0.05
@@ -26,16 +26,16 @@ def describe_difference(volume: Volume, reference: Volume) -> str:
     Sizes, spacings and shifts are given along R, A and S.
     """
     (shape, matrix), (wanted_shape, wanted) = _canonical(volume), _canonical(reference)
-    apart = np.linalg.norm(_corners(shape, matrix) - _corners(wanted_shape, wanted), axis=1).max()
+    apart = np.linalg.norm(corners_ras(shape, matrix) - corners_ras(wanted_shape, wanted), axis=1).max()
     smallest = min(*volume.spacing_mm, *reference.spacing_mm)
     if shape == wanted_shape and apart <= TOLERANCE * smallest:
         return ""
     spacing, wanted_spacing = (np.linalg.norm(m[:3, :3], axis=0) for m in (matrix, wanted))
     parts = []
     if shape != wanted_shape:
-        parts.append(f"{_times(shape[::-1])} voxels instead of {_times(wanted_shape[::-1])}")
+        parts.append(f"{times(shape[::-1])} voxels instead of {times(wanted_shape[::-1])}")
     if np.abs(spacing / wanted_spacing - 1).max() > LEAST_SPACING_DIFFERENCE:
-        parts.append(f"{_times(spacing)} mm instead of {_times(wanted_spacing)} mm")
+        parts.append(f"{times(spacing, '.4g')} mm instead of {times(wanted_spacing, '.4g')} mm")
     cosines = ((matrix[:3, :3] / spacing) * (wanted[:3, :3] / wanted_spacing)).sum(axis=0)
     angle = float(np.degrees(np.arccos(np.clip(cosines, -1, 1)).max()))
     if angle > LEAST_ANGLE_DEGREES:
@@ -61,15 +61,5 @@ def _canonical(volume: Volume) -> tuple[tuple[int, int, int], np.ndarray]:
     return (z, y, x), reorientation.matrix(volume.ijk_to_ras, volume.shape)
 
 
-def _corners(shape: Sequence[int], matrix: np.ndarray) -> np.ndarray:
-    """(8, 3) corners of the field of view in RAS, mm: half a voxel beyond the outermost centres."""
-    ends = [(-0.5, size - 0.5) for size in reversed(shape)]
-    return np.array(list(product(*ends))) @ matrix[:3, :3].T + matrix[:3, 3]
-
-
 def _centre(shape: Sequence[int], matrix: np.ndarray) -> np.ndarray:
-    return _corners(shape, matrix).mean(axis=0)
-
-
-def _times(values: Sequence[float] | np.ndarray) -> str:
-    return " x ".join(f"{v:.4g}" for v in values)
+    return corners_ras(shape, matrix).mean(axis=0)

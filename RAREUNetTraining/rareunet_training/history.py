@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
 import uuid
 from pathlib import Path
 from typing import Any
 
+from rareunet.whole_files import replacing
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.trainer import EpochReport
 
@@ -64,12 +64,10 @@ def write_history(path: Path, rows: list[Row]) -> None:
     # Losses and Dice of views that an early epoch lacks come beside their like, not at the end.
     kinds = ("loss", "dice")
     columns.sort(key=lambda name: kinds.index(kind) if (kind := name.split(" ")[0]) in kinds else -1)
-    temporary = path.with_suffix(".csv.new")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(temporary, path)
 
 
 def read_history(path: Path) -> list[Row]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rareunet.bundle import Bundle
+from rareunet.wording import some
 from rareunet_training.cases import Case, channel_order_problem, find_cases, split_cases
-from rareunet_training.configuration import TrainingConfig
-from rareunet_training.model import first_of, learnt_cases
+from rareunet_training.configuration import DataConfig, TrainingConfig
+from rareunet_training.model import learnt_cases
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,13 @@ def held_out_cases(config: TrainingConfig) -> LabelledCases:
         )
     cases = find_cases(data.folder, data.labels, data.exclude)
     _, held_out = split_cases(cases, data, config.fit.seed)
-    source = f"{Path(data.folder).name}, fold {data.fold}" + (
-        f" of {Path(data.folds).name}" if data.folds else ""
-    )
-    return LabelledCases(tuple(held_out), source, data.fold)
+    return LabelledCases(tuple(held_out), fold_name(data), data.fold)
+
+
+def fold_name(data: DataConfig) -> str:
+    """What reports call the held-out cases."""
+    fold = f"{Path(data.folder).name}, fold {data.fold}"
+    return f"{fold} of {Path(data.folds).name}" if data.folds else fold
 
 
 def external_cases(source: str, labels: str = "", exclude: Sequence[str] = ()) -> LabelledCases:
@@ -83,7 +87,7 @@ def check_unseen(bundle: Bundle, labelled: LabelledCases) -> str:
         )
     if learnt := learnt_cases(bundle, [case.name for case in labelled.cases]):
         raise ValueError(
-            f"{bundle.name} was trained on {len(learnt)} of these {len(labelled.cases)} cases ({first_of(learnt)}),"
+            f"{bundle.name} was trained on {len(learnt)} of these {len(labelled.cases)} cases ({some(learnt)}),"
             " or on others of the same names: leave them out by data.exclude=[...], or rename them if they are others."
         )
     if not facts.get("case_hashes") and (labelled.fold is None or fold is None):

@@ -18,8 +18,6 @@ from rareunet_training.distributed import Processes
 from rareunet_training.layouts import labels_without_scan
 from rareunet_training.samples import KeptSamples, Sample, SampleCache, SampleFacts, load_sample
 
-SHOWN_CASES = 5  # of a finding; check.html has all
-
 
 @dataclass(frozen=True)
 class SampleReader:
@@ -75,9 +73,9 @@ def _check(cases: Sequence[Case], config: TrainingConfig, output: Path | None) -
         for target in (path, path.with_suffix(".html")):
             write_report(report, target)
     for warning in group(report.warnings):
-        print(f"warning: {warning.message} ({_some(warning.cases)})", file=sys.stderr, flush=True)
+        print(f"warning: {warning.message} ({warning.who})", file=sys.stderr, flush=True)
     if report.errors:
-        lines = "\n".join(f"  {error.message} ({_some(error.cases)})" for error in group(report.errors))
+        lines = "\n".join(f"  {error.message} ({error.who})" for error in group(report.errors))
         raise ValueError(f"the data can't be used for training:\n{lines}")
     return report
 
@@ -90,12 +88,6 @@ def _earlier(path: Path | None) -> CheckReport | None:
         return read_report(path)
     except ValueError:
         return None
-
-
-def _some(names: Sequence[str]) -> str:
-    """A few names, and how many more there are."""
-    shown = ", ".join(name for name in names[:SHOWN_CASES] if name) or "all cases"
-    return shown if len(names) <= SHOWN_CASES else f"{shown} and {len(names) - SHOWN_CASES} more"
 
 
 def _samples(

@@ -91,7 +91,7 @@ class MemoryEstimate:
 
 @contextmanager
 def out_of_memory_told() -> Iterator[None]:
-    """Says in the settings' words when a training that was to fit did not.
+    """Names the settings to lower where a run that the estimate let through runs out of memory.
 
     Raises:
         NotEnoughMemoryError: in place of what PyTorch or Python raise; what says itself what to do is left as it is.

@@ -17,6 +17,7 @@ from rareunet.errors import BundleError
 from rareunet.intensity import IntensityRule
 from rareunet.network import RAREUNet
 from rareunet.oblique import learns_turned
+from rareunet.wording import some
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.samples import SampleFacts
 
@@ -79,7 +80,7 @@ def check_held_out(bundle: Bundle, held_out: Sequence[SampleFacts]) -> None:
     """
     if learnt := learnt_cases(bundle, [facts.name for facts in held_out]):
         raise ValueError(
-            f"model.start_from was trained on {len(learnt)} of the {len(held_out)} held-out cases ({first_of(learnt)}),"
+            f"model.start_from was trained on {len(learnt)} of the {len(held_out)} held-out cases ({some(learnt)}),"
             " or on others of the same names: set data.fold=-1 to hold none out, leave them out by data.exclude=[...],"
             " or start from another model."
         )
@@ -107,11 +108,6 @@ def learnt_cases(bundle: Bundle, names: Sequence[str]) -> list[str]:
     """The names that a model was trained on, as far as its bundle tells."""
     hashes = set(bundle.training.get("data", {}).get("case_hashes", ()))
     return [name for name in names if case_hash(name) in hashes]
-
-
-def first_of(names: Sequence[str]) -> str:
-    """Up to three of them, for a message."""
-    return ", ".join([*names[:3], *(["..."] if len(names) > 3 else [])])
 
 
 def case_hash(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from rareunet.bundle import Bundle
+from rareunet.whole_files import replacing
 from rareunet_training.conditions import Condition
 from rareunet_training.evaluation import Segmenter, class_indices
 from rareunet_training.metrics import dice_per_class
@@ -76,9 +76,8 @@ def draw_rows(
     for axes, condition in zip(grid[0], conditions, strict=True):
         axes.set_title(condition.name, fontsize=9)
     _explain(figure, bundle, note)
-    temporary = path.with_suffix(".new.png")
-    figure.savefig(temporary, dpi=110)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rareunet.whole_files import write_whole
+
 STOP_FILE = "stop"
 PROGRESS_FILE = "progress.json"
 LOCK_FILE = "run.lock"  # locked while a run writes to the folder
@@ -106,10 +108,8 @@ class ProgressWriter:
             return
         self.now.state, self.now.message, self.now.bundle = state, message, bundle
         self._written = time.monotonic()
-        temporary = self.path.with_suffix(".json.new")
         try:
-            temporary.write_text(json.dumps(asdict(self.now)) + "\n", encoding="utf-8")
-            os.replace(temporary, self.path)
+            write_whole(self.path, json.dumps(asdict(self.now)) + "\n")
         except OSError as error:
             print(f"warning: {self.path} could not be written ({error}).", file=sys.stderr)
 

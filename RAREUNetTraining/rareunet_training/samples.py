@@ -10,15 +10,13 @@ from typing import overload
 import numpy as np
 from torch.utils.data import get_worker_info
 
-from rareunet.geometry import Reorientation
+from rareunet.geometry import Reorientation, Shape, Triple
 from rareunet.intensity import IntensityRule, normalise
 from rareunet.volume import Volume
 from rareunet_training.cases import Case
 
 FOREGROUND_VOXELS = 1000  # per structure: enough to centre crops on, few enough to cost nothing
 
-Triple = tuple[float, float, float]
-Shape = tuple[int, int, int]
 Directions = tuple[Triple, Triple, Triple]
 
 STRAIGHT: Directions = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
@@ -77,12 +75,18 @@ def load_sample(case: Case, label_values: Sequence[int], rule: IntensityRule) ->
             f"{case.name}: label values {unknown} are not in the label set {list(label_values)}: correct the label map"
             " or add them to model.labels."
         )
-    classes = np.zeros(values.shape, dtype=np.uint8)
-    for index, value in enumerate(label_values, start=1):
-        classes[values == value] = index
+    classes = class_indices(values, label_values)
     foreground = tuple(_some_voxels(classes == index) for index in range(1, len(label_values) + 1))
     spacing = reorientation.reorder(scan.spacing_mm)
     return Sample(case.name, image, classes, spacing, foreground, _directions(scan, reorientation))
+
+
+def class_indices(label_map: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """Label values -> class indices 1, 2, ... in the order of `values`, uint8; other values become 0."""
+    classes = np.zeros(label_map.shape, dtype=np.uint8)
+    for index, value in enumerate(values, start=1):
+        classes[label_map == value] = index
+    return classes
 
 
 class KeptSamples:

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from rareunet.geometry import Shape
+from rareunet.whole_files import write_whole
 from rareunet_training.conditions import PAPER_SHAPE
 from rareunet_training.metrics import Agreement
-from rareunet_training.samples import Sample, Shape
+from rareunet_training.samples import Sample
 from rareunet_training.scores import Score
 
 FORMAT = 1
@@ -58,7 +60,7 @@ def write_scores(scores: ScoreSet, path: Path) -> None:
     text = json.dumps(
         {"format": FORMAT, **plain(asdict(scores))}, indent=1, ensure_ascii=False, allow_nan=False
     )
-    path.write_text(text + "\n", encoding="utf-8")
+    write_whole(path, text + "\n")
 
 
 def read_scores(path: Path) -> ScoreSet:

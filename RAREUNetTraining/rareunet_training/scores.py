@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from rareunet.whole_files import replacing
+from rareunet.wording import times
 from rareunet_training.conditions import paper_conditions
 from rareunet_training.metrics import METRICS, Agreement
 
@@ -107,7 +109,7 @@ def by_condition_and_spacing(scores: Sequence[Score]) -> dict[str, list[Score]]:
         if condition == "native":
             spacings: dict[str, list[Score]] = {}
             for row in sorted(rows, key=lambda row: row.spacing_mm):
-                rounded = " x ".join(f"{max(0.5, round(2 * s) / 2):g}" for s in reversed(row.spacing_mm))
+                rounded = times(max(0.5, round(2 * s) / 2) for s in reversed(row.spacing_mm))
                 spacings.setdefault(f"- about {rounded} mm", []).append(row)
             groups |= spacings if len(spacings) > 1 else {}
     return groups
@@ -206,7 +208,7 @@ def write_csv(scores: Sequence[Score], label_names: Sequence[str], path: Path) -
     """A row per case and condition; empty cells were not measured or don't exist."""
     measured = any(score.in_world for score in scores)
     columns = [(metric, frame) for frame in FRAMES for metric in METRICS] if measured else [("dice", "scan")]
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         header = ["case", "condition", *(f"spacing_{axis}_mm" for axis in "zyx"), "dice_mean", "seconds"]
         for metric, frame in columns:

@@ -11,6 +11,7 @@ import torch
 
 from rareunet.architecture import Architecture
 from rareunet.bundle import Bundle
+from rareunet.geometry import Shape
 from rareunet.intensity import IntensityRule
 from rareunet.network import RAREUNet
 from rareunet.predictor import Predictor
@@ -27,7 +28,7 @@ from rareunet_training.predictions import (
     saved_conditions,
     write_prediction,
 )
-from rareunet_training.samples import Sample, Shape, load_sample
+from rareunet_training.samples import Sample, load_sample
 from rareunet_training.score_files import ScoreSet, reference_hash
 from rareunet_training.scores import Score
 

@@ -73,7 +73,7 @@ def run_trials(
     """Runs trials until all workers together have taken up `trials` of them; yields each as it ends.
 
     Args:
-        train: trains with (configuration, folder, resume, watch), as commands.fit.fit does.
+        train: trains with (configuration, folder, resume, watch), as fitting.fit does.
         seconds: no new trial starts later than this.
 
     Raises:

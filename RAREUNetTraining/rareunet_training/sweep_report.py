@@ -11,6 +11,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from rareunet.whole_files import replacing
 from rareunet_training.search_space import Plan
 from rareunet_training.sweep import ERROR_KEY, replaced_trials
 
@@ -63,8 +64,8 @@ def write_report(plan: Plan, study: optuna.Study) -> None:
 
 
 def _write_csv(plan: Plan, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-    died, part = replaced_trials(study), plan.output / "sweep.csv.part"
-    with open(part, "w", newline="", encoding="utf-8") as file:
+    died, table = replaced_trials(study), plan.output / "sweep.csv"
+    with replacing(table) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["trial", "state", "mean_dice", "epoch", "seconds", "folder", *plan.space])
         for trial in trials:
@@ -81,7 +82,6 @@ def _write_csv(plan: Plan, study: optuna.Study, trials: Sequence[FrozenTrial]) -
                     *(trial.params.get(name, "") for name in plan.space),
                 ]
             )
-    part.replace(plan.output / "sweep.csv")
 
 
 def _importances(study: optuna.Study) -> dict[str, float]:
@@ -119,7 +119,8 @@ def _draw(plan: Plan, trials: Sequence[FrozenTrial], importances: dict[str, floa
             axis.set_title(f"importance {importances[name]:.2f}", fontsize="medium")
     axes[0].set_ylabel("mean Dice")
     figure.colorbar(points, ax=list(axes), label="trial", ticks=MaxNLocator(integer=True))
-    figure.savefig(path, dpi=120)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
 def _short(value: object) -> str:

@@ -31,7 +31,7 @@ from rareunet_training.model import take_weights
 from rareunet_training.resuming import changed_settings
 from rareunet_training.samples import SampleCache
 from rareunet_training.schedule import Schedule
-from rareunet_training.scores import Score
+from rareunet_training.scores import Score, by_condition, mean_of
 from rareunet_training.stopping import leave_signals_to_parent
 from rareunet_training.views import ViewSettings
 
@@ -59,13 +59,13 @@ class EpochReport:
 
     def dice(self) -> dict[str, float]:
         """Mean Dice over the cases, by condition."""
-        conditions = dict.fromkeys(score.condition for score in self.scores)
-        return {c: _mean([s.mean_dice for s in self.scores if s.condition == c]) for c in conditions}
+        groups = by_condition(self.scores)
+        return {condition: mean_of([row.mean_dice for row in rows]) for condition, rows in groups.items()}
 
     @property
     def mean_dice(self) -> float:
         """Mean over all validated resolutions; NaN where nothing was validated."""
-        return _mean(list(self.dice().values()))
+        return mean_of(list(self.dice().values()))
 
 
 class Trainer:
@@ -126,7 +126,7 @@ class Trainer:
         self.processes.align(self.network, self.average)
         while self.epoch < fit.epochs and not self._has_waited_enough():
             rate = self._train_epoch()
-            losses = {name: _mean(values) for name, values in self.losses.items()}
+            losses = {name: mean_of(values) for name, values in self.losses.items()}
             speed = len(self.training) / self.seconds
             report = EpochReport(self.epoch + 1, losses, rate, self.seconds, speed)
             if self._is_validated(self.epoch + 1):
@@ -323,8 +323,3 @@ def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
 
 def _dropout_seed(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1)[0])
-
-
-def _mean(values: list[float]) -> float:
-    finite = [value for value in values if not np.isnan(value)]
-    return float(np.mean(finite)) if finite else float("nan")

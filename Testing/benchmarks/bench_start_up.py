@@ -55,8 +55,8 @@ def measure(step: str, folder: str, output: str) -> None:
 
     import torch
 
-    from rareunet_training.commands.fit import fit
     from rareunet_training.configuration import read_config
+    from rareunet_training.fitting import fit
     from rareunet_training.loading import load_data  # noqa: F401  (imported now, not in the time that is measured)
     from rareunet_training.trainer import TrainingStopped
 

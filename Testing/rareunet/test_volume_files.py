@@ -21,7 +21,6 @@ from scan_files import (
     sitk,
 )
 
-from rareunet import volume_files
 from rareunet.volume import Volume
 from rareunet.volume_files import case_name, find_scans, read_volume, write_label_map, write_volume
 
@@ -294,7 +293,7 @@ def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch, where, extension):
     elif where == "save":
         monkeypatch.setattr(nibabel.Nifti1Image, "to_file_map", full_disk)
     else:
-        monkeypatch.setattr(volume_files.os, where, full_disk)
+        monkeypatch.setattr(os, where, full_disk)
     with pytest.raises(OSError, match=r"No space left on device.*unchanged.*Free space") as caught:
         write_label_map(path, VOXELS, volume)
     assert path.name in str(caught.value)

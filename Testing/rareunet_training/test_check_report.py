@@ -69,7 +69,7 @@ def test_failed_write_keeps_the_old_report(report, tmp_path, monkeypatch):
     def full_disk(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(report_module.os, "replace", full_disk)
+    monkeypatch.setattr(os, "replace", full_disk)
     with pytest.raises(OSError, match="No space"):
         check.write_report(report, path)
     assert path.read_text(encoding="utf-8") == "old"

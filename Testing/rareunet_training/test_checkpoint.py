@@ -31,7 +31,7 @@ def test_failed_write_is_explained_and_keeps_the_old_one(tmp_path, monkeypatch, 
     save_checkpoint(path, {"epoch": 1})
 
     def fail(state, file):
-        file.write(b"half")
+        file.write_bytes(b"half")
         raise error
 
     monkeypatch.setattr(checkpoint.torch, "save", fail)

@@ -16,12 +16,12 @@ from rareunet.network import RAREUNet
 from rareunet.volume_files import read_volume, write_label_map
 from rareunet_training.__main__ import main
 from rareunet_training.commands.compare import METRIC_NAMES
-from rareunet_training.commands.evaluate import show
 from rareunet_training.comparison import compare, holm, missed_alone
 from rareunet_training.conditions import PAPER_SHAPE
 from rareunet_training.labelled_cases import external_cases
 from rareunet_training.metrics import ABSENT, METRICS
 from rareunet_training.score_files import ScoreSet, read_scores, write_scores
+from rareunet_training.score_output import show
 from rareunet_training.scores import Score
 from rareunet_training.scoring import Plan, folder_contestant
 

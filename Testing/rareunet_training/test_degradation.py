@@ -5,13 +5,13 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from rareunet.resampling import profile_matrix
 from rareunet_training.degradation import (
     class_fractions,
     corner_label,
     degrade,
     halve,
     majority_label,
-    profile_matrix,
 )
 
 

@@ -8,7 +8,7 @@ import torch
 from training_helpers import write_data_set
 
 from rareunet.errors import MemoryLadderError
-from rareunet_training import PROCESS_STARTED, loading, output_folder
+from rareunet_training import PROCESS_STARTED, fitting, loading, output_folder
 from rareunet_training.__main__ import main
 from rareunet_training.commands import fit
 from rareunet_training.distributed import Processes
@@ -108,7 +108,7 @@ def test_processes_without_a_case_are_told(tmp_path, monkeypatch, capsys, rank, 
     write_data_set(tmp_path)
     monkeypatch.setattr(Processes, "start", lambda device: Processes(rank, size, rank, size))
     monkeypatch.setattr(Processes, "from_first", lambda processes, value: value)
-    monkeypatch.setattr(fit, "_prepare_and_train", lambda *words: tmp_path)
+    monkeypatch.setattr(fitting, "_prepare_and_train", lambda *words: tmp_path)
     assert start(tmp_path, "fit.batch_size=2") == 0
     told = capsys.readouterr().err
     expected = (

@@ -12,8 +12,8 @@ import pytest
 from rareunet import Predictor, Volume, read_volume
 from rareunet.__main__ import main as rareunet
 from rareunet.volume_files import write_label_map, write_volume
-from rareunet_training.commands.fit import fit
 from rareunet_training.configuration import read_config
+from rareunet_training.fitting import fit
 from rareunet_training.history import read_history
 from rareunet_training.model import describe_bundle
 from rareunet_training.samples import SampleFacts

@@ -196,7 +196,7 @@ def test_fraction_counts_the_steps_of_the_epoch(progress, fraction):
 
 
 def test_full_disk_does_not_end_the_run_that_tells_of_itself(tmp_path, capsys):
-    (tmp_path / "progress.json.new").mkdir()  # a folder in the way fails the write
+    (tmp_path / "progress.json").mkdir()  # a folder in the way fails the write
     ProgressWriter(tmp_path, 1).tell("training")
     assert "progress.json could not be written" in capsys.readouterr().err
 

@@ -326,7 +326,7 @@ def test_command_trains(tmp_path, capsys):
 
 
 def test_command_is_stopped_by_a_file_and_goes_on(tmp_path, monkeypatch, capsys):
-    from rareunet_training.commands import fit
+    from rareunet_training import fitting
 
     config, output = write_data_set(tmp_path, cases=1), tmp_path / "sweep"
     command = ["sweep", "--config", str(config), "--output", str(output), "--trials", "2"]
@@ -339,7 +339,7 @@ def test_command_is_stopped_by_a_file_and_goes_on(tmp_path, monkeypatch, capsys)
         if should_stop():
             raise TrainingStopped
 
-    monkeypatch.setattr(fit, "fit", stop_once)
+    monkeypatch.setattr(fitting, "fit", stop_once)
     assert main(command) == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert main(command) == 0
@@ -347,12 +347,12 @@ def test_command_is_stopped_by_a_file_and_goes_on(tmp_path, monkeypatch, capsys)
 
 
 def test_report_is_written_of_a_sweep_that_ends_in_an_error(tmp_path, monkeypatch):
-    from rareunet_training.commands import fit
+    from rareunet_training import fitting
 
     def fail(config, folder, resume, watch, should_stop):
         raise OSError("disk full")
 
-    monkeypatch.setattr(fit, "fit", fail)
+    monkeypatch.setattr(fitting, "fit", fail)
     output = tmp_path / "sweep"
     assert main(["sweep", "--config", str(write_data_set(tmp_path, 1)), "--output", str(output)]) == 1
     (row,) = csv.DictReader((output / "sweep.csv").read_text(encoding="utf-8").splitlines())

@@ -8,7 +8,7 @@ import torch
 from training_helpers import config_of_balls, make_trainer, samples
 
 from rareunet_training import trainer as trainer_module
-from rareunet_training.commands.fit import finish
+from rareunet_training.fitting import finish
 from rareunet_training.schedule import Schedule
 from rareunet_training.score_files import read_scores
 from rareunet_training.trainer import NonFiniteLossError, TrainingStopped

@@ -18,9 +18,8 @@ from rareunet.volume import Volume
 from rareunet_training.baselines import UpsampledPredictor
 from rareunet_training.conditions import coarser
 from rareunet_training.degradation import class_fractions
-from rareunet_training.evaluation import class_indices
 from rareunet_training.metrics import dice_per_class
-from rareunet_training.samples import Sample
+from rareunet_training.samples import Sample, class_indices
 from rareunet_training.scores import mean_of
 
 THICK = [

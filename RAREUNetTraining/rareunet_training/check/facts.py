@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-ERROR, WARNING = "error", "warning"
+from rareunet.geometry import Shape, Triple
 
-Triple = tuple[float, float, float]
-Sizes = tuple[int, int, int]
+ERROR, WARNING = "error", "warning"
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class CaseReading:
 
     name: str
     files: tuple[FileStamp, ...] = ()
-    shape: Sizes | None = None
+    shape: Shape | None = None
     channels: int = 0
     spacing_mm: Triple | None = None
     orientation: str = ""
@@ -91,6 +90,6 @@ class CaseFacts(CaseReading):
         findings: everything found, what reading found included.
     """
 
-    axis_depths: Sizes | None = None
+    axis_depths: Shape | None = None
     volumes_ml: dict[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()

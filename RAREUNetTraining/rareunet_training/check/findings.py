@@ -8,10 +8,11 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from rareunet.architecture import PRESETS, Architecture
+from rareunet.geometry import Triple
 from rareunet.oblique import LARGEST_TILT, LEARNT_SHARE, learns_turned
 from rareunet.routing import route_for
 from rareunet_training.cases import channel_order_problem
-from rareunet_training.check.facts import ERROR, WARNING, CaseFacts, CaseReading, Finding, Triple
+from rareunet_training.check.facts import ERROR, WARNING, CaseFacts, CaseReading, Finding
 from rareunet_training.check.segment_names import labels_named_otherwise, naming_errors
 
 if TYPE_CHECKING:

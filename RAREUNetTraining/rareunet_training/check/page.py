@@ -60,7 +60,7 @@ def to_html(report: CheckReport) -> str:
         routes=summary.routes(report.cases),
         rows=summary.rows(report),
         proposals=summary.proposals(report),
-        reference=summary.times(report.reference_spacing_mm),
+        reference=summary.along_ras(report.reference_spacing_mm),
         bands=bands,
         histograms=histograms,
     )

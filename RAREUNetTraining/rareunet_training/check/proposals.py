@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from rareunet.bundle import Label
-from rareunet_training.check.facts import CaseReading, Sizes, Triple
+from rareunet.geometry import Shape, Triple
+from rareunet_training.check.facts import CaseReading
 from rareunet_training.check.findings import LARGEST_LABEL
 from rareunet_training.check.segment_names import segment_names
 from rareunet_training.layouts import Description, read_description
@@ -33,7 +34,7 @@ def propose_reference_spacing(cases: Sequence[CaseReading]) -> Triple | None:
     return rounded, rounded, rounded
 
 
-def propose_patch(cases: Sequence[CaseReading], reference_spacing_mm: Sequence[float]) -> Sizes | None:
+def propose_patch(cases: Sequence[CaseReading], reference_spacing_mm: Sequence[float]) -> Shape | None:
     """The paper's rule: 90th percentile of each axis (Z, Y, X), to the nearest power of two.
 
     In voxels of the reference spacing, as fit.patch counts, whatever the scans' own.

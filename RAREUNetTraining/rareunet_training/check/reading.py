@@ -133,10 +133,9 @@ def _hash(voxels: np.ndarray) -> str:
 
 def _label_volumes(label: Volume, names: Mapping[int, str]) -> tuple[LabelVolume, ...]:
     values, counts = np.unique(label.voxels, return_counts=True)
-    voxel_ml = abs(float(np.linalg.det(label.ijk_to_ras[:3, :3]))) / 1000
     pairs = zip(values.tolist(), counts.tolist(), strict=True)
     return tuple(
-        LabelVolume(int(value), count * voxel_ml, names.get(int(value), ""))
+        LabelVolume(int(value), count * label.voxel_ml, names.get(int(value), ""))
         for value, count in pairs
         if value != 0
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rareunet.bundle import Label
+from rareunet.geometry import Shape, Triple
+from rareunet.reports import check_report_path
+from rareunet.whole_files import write_whole
 from rareunet_training.cases import Case
 from rareunet_training.check import proposals
 from rareunet_training.check.facts import (
@@ -23,8 +23,6 @@ from rareunet_training.check.facts import (
     Finding,
     Intensities,
     LabelVolume,
-    Sizes,
-    Triple,
 )
 from rareunet_training.check.findings import Expectations, findings_of_all, judge
 from rareunet_training.check.reading import read_case, stamps
@@ -56,7 +54,7 @@ class CheckReport:
     reference_spacing_mm: Triple
     deepest: int
     proposed_reference_spacing_mm: Triple | None
-    proposed_patch: Sizes | None
+    proposed_patch: Shape | None
     proposed_channels: tuple[str, ...]
     proposed_labels: tuple[Label, ...]
 
@@ -165,31 +163,15 @@ def read_report(path: str | Path) -> CheckReport:
         raise ValueError(f"{path} holds {error}. Delete it and check again.") from None
 
 
-def check_report_path(path: Path) -> None:
-    """Raises ValueError for a report whose format its name does not tell."""
-    if path.suffix.lower() not in FORMATS:
-        raise ValueError(
-            f"report {path}: its name ends in {path.suffix or 'nothing'}, choose .json or .html."
-        )
-    if path.is_dir():
-        raise ValueError(f"report {path} is a folder: give a file's name.")
-
-
 def write_report(report: CheckReport, path: str | Path) -> None:
     """Writes JSON or HTML by the path's extension; an older report stays until the new one is whole."""
     from rareunet_training.check.page import to_html
 
     path = Path(path)
-    check_report_path(path)
+    check_report_path(path, FORMATS)
     text = report.to_json() if path.suffix.lower() == ".json" else to_html(report)
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        staging.write_text(text, encoding="utf-8")
-        os.replace(staging, path)
-    finally:
-        with contextlib.suppress(OSError):
-            staging.unlink()
+    write_whole(path, text)
 
 
 def _case(content: dict[str, Any]) -> CaseFacts:

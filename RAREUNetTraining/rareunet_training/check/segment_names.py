@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rareunet.itk_files import ITK_READERS, simpleitk
+from rareunet.wording import some
 from rareunet_training.check.facts import ERROR, WARNING, CaseReading, Finding
 
 NRRD = "NrrdImageIO"
-NAMES_SHOWN = 4
 WHAT_TO_DO = (
     " Give each structure one value and one name in all cases: in Slicer, rename the segments and export them to label"
     " maps (module Segmentations, Export) with 'Use color table values' and one color table for all."
@@ -93,10 +93,5 @@ def _by_values(values_of_cases: Mapping[str, Iterable[int]]) -> Uses:
 
 def _told(what: str, uses: Uses) -> str:
     """Such as "label 1 is Liver in a, b; Spleen in c, as their .seg.nrrd files say."."""
-    used = "; ".join(f"{use} in {_some(names)}" for use, names in uses.items())
+    used = "; ".join(f"{use} in {some(names)}" for use, names in uses.items())
     return f"{what} is {used}, as their .seg.nrrd files say."
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

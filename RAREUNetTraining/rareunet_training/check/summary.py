@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rareunet.wording import some, times
 from rareunet_training.check.facts import ERROR, WARNING, CaseFacts, Finding
 from rareunet_training.check.report import CheckReport
-
-NAMES_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -25,10 +24,7 @@ class Group:
     @property
     def who(self) -> str:
         """The first few cases by name; 'all cases together' for a finding of the whole data set."""
-        if self.cases == ("",):
-            return "all cases together"
-        more = len(self.cases) - NAMES_SHOWN
-        return ", ".join(self.cases[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        return "all cases together" if self.cases == ("",) else some(self.cases)
 
 
 @dataclass(frozen=True)
@@ -122,16 +118,18 @@ def proposals(report: CheckReport) -> list[str]:
     return ['"' + line.replace('"', r"\"") + '"' for line in lines]  # Python quotes "Meckel's cave" by "
 
 
-def times(values: Sequence[float]) -> str:
+def along_ras(values: Sequence[float]) -> str:
     """Values along S, A, R -> "R x A x S"."""
-    return " x ".join(f"{value:.4g}" for value in reversed(values))
+    return times(reversed(values), ".4g")
 
 
 def _row(case: CaseFacts, structure_names: Sequence[str], errors: int, warnings: int) -> Row:
     return Row(
         name=case.name,
-        size=(f"{case.channels} of " if case.channels > 1 else "") + times(case.shape) if case.shape else "",
-        spacing=times(case.spacing_mm) if case.spacing_mm else "",
+        size=(f"{case.channels} of " if case.channels > 1 else "") + along_ras(case.shape)
+        if case.shape
+        else "",
+        spacing=along_ras(case.spacing_mm) if case.spacing_mm else "",
         depths=_depths(case) if case.axis_depths is not None else "",
         orientation=case.orientation,
         intensities=tuple(_range(i.smallest, i.median, i.largest) for i in case.intensities),

@@ -5,7 +5,16 @@ from __future__ import annotations
 import textwrap
 
 from rareunet_training.check.report import CheckReport
-from rareunet_training.check.summary import Row, group, headline, proposals, routes, rows, structures, times
+from rareunet_training.check.summary import (
+    Row,
+    along_ras,
+    group,
+    headline,
+    proposals,
+    routes,
+    rows,
+    structures,
+)
 
 ROWS_SHOWN = 30
 GROUPS_SHOWN = 20
@@ -54,7 +63,7 @@ def _data(report: CheckReport) -> list[str]:
     lines = ["structures, in the order of the volumes:", *(f"  {line}" for line in lines)] if lines else []
     counts = ", ".join(f"{depths} ({count})" for depths, count in routes(report.cases))
     if counts:
-        reference = times(report.reference_spacing_mm)
+        reference = along_ras(report.reference_spacing_mm)
         lines.append(f"depths along R, A, S for the reference spacing {reference} mm (cases): {counts}")
     return lines
 

@@ -47,16 +47,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from rareunet.reports import check_report_path
     from rareunet_training.cases import find_cases
     from rareunet_training.check import write_report
-    from rareunet_training.check.report import check_report_path
+    from rareunet_training.check.report import FORMATS
     from rareunet_training.check.table import to_text
     from rareunet_training.configuration import read_config
     from rareunet_training.layouts import labels_without_scan
 
     try:
         for path in arguments.report:
-            check_report_path(path)
+            check_report_path(path, FORMATS)
         config = read_config(arguments.config, arguments.overrides)
         labels = arguments.labels or config.data.labels
         cases = find_cases(arguments.source, labels, config.data.exclude)

@@ -19,6 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rareunet.whole_files import replacing, write_whole
 from rareunet_training.commands.contestants import draw_pictures, pictured_case, score_all
 from rareunet_training.commands.scored_data import add_data_arguments, split_words
 from rareunet_training.published import PUBLISHED
@@ -143,8 +144,9 @@ def _write(
     left_out = list(chain.from_iterable(absences))
     content = {"metric": metric, "frame": frame, "differences": plain(rows), "left_out": left_out}
     text = json.dumps(content, indent=1, ensure_ascii=False)
-    (output / "comparison.json").write_text(text + "\n", encoding="utf-8")
-    with open(output / "comparison.csv", "w", newline="", encoding="utf-8") as file:
+    write_whole(output / "comparison.json", text + "\n")
+    table = output / "comparison.csv"
+    with replacing(table) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*(name for name in rows[0] if name != "interval"), "low", "high"])
         writer.writeheader()
         for row in rows:

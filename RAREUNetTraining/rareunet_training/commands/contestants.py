@@ -17,11 +17,11 @@ from rareunet_training.commands.scored_data import (
 )
 
 if TYPE_CHECKING:
+    from rareunet.geometry import Shape
     from rareunet_training.cases import Case
     from rareunet_training.comparison import Terms
     from rareunet_training.configuration import TrainingConfig
     from rareunet_training.evaluation import Segmenter
-    from rareunet_training.samples import Shape
     from rareunet_training.score_files import ScoreSet
     from rareunet_training.scoring import Contestant, Plan
 

@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from rareunet_training.configuration import read_config
+    from rareunet_training.score_output import show, write
 
     models, overrides = split_words([arguments.model] if arguments.model else [], arguments.overrides)
     if not models and arguments.predictions is None:
@@ -145,30 +146,3 @@ def _score_predictions(
     with with_progress(plan, arguments.predictions.name) as watched:
         (scores,) = score_contestants([folder_contestant(arguments.predictions, watched, labels)], watched)
     return scores
-
-
-def show(scores: ScoreSet) -> None:
-    """Prints the tables."""
-    from rareunet_training.paper_table import paper_table
-    from rareunet_training.scores import memory_note, not_found, table
-
-    print(table(scores.scores, scores.labels), flush=True)
-    for protocol in ("aligned", "published"):
-        if text := paper_table({scores.name: scores.scores}, protocol):
-            print(f"\n{text}")
-    if absences := not_found(scores.scores, scores.labels):
-        print("\n" + "\n".join(absences))
-    if note := memory_note(scores.scores):
-        print(f"\n{note}")
-
-
-def write(scores: ScoreSet, output: Path) -> None:
-    """Writes scores.json, scores.csv and scores.html."""
-    from rareunet_training.reports.score_pages import write_score_page
-    from rareunet_training.score_files import write_scores
-    from rareunet_training.scores import write_csv
-
-    output.mkdir(parents=True, exist_ok=True)
-    write_scores(scores, output / "scores.json")
-    write_csv(scores.scores, scores.labels, output / "scores.csv")
-    write_score_page(scores, output / "scores.html")

@@ -11,25 +11,12 @@ where torchrun would start a run that ends with another code again.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from rareunet_training.configuration import TrainingConfig, read_config
-
-if TYPE_CHECKING:
-    from rareunet_training.distributed import Processes
-    from rareunet_training.progress import Progress, ProgressWriter
-    from rareunet_training.trainer import EpochReport, Trainer
+from rareunet_training.configuration import read_config
 
 STOPPED = 130
-PICTURED_CASES = 2
-
-Watch = Callable[["EpochReport"], None]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from rareunet_training.distributed import is_restarted_on_failure, is_started_by_torchrun
+    from rareunet_training.fitting import fit
     from rareunet_training.stopping import StopRequest
     from rareunet_training.trainer import TrainingStopped
 
@@ -59,198 +47,3 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"stopped and saved; go on with --resume --output {arguments.output}", file=sys.stderr)
             return 0 if is_restarted_on_failure() else STOPPED
     return 0
-
-
-def fit(
-    config: TrainingConfig,
-    output: Path,
-    resume: bool = False,
-    watch: Watch = lambda report: None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Path:
-    """Trains, then writes the bundle with its resolution card; returns the bundle's folder.
-
-    Args:
-        config: the resolved configuration.
-        output: folder for everything the run writes.
-        resume: go on from the last checkpoint there, if there is one.
-        watch: told of each epoch by the first process; may raise to end the run.
-        should_stop: asked between steps.
-
-    Raises:
-        ValueError: the configuration, the scans or the folder can't be used; nothing was trained.
-        TrainingStopped: should_stop was answered with yes; everything is saved.
-        NonFiniteLossError, OSError: see Trainer.run.
-        MemoryError: it does not fit, as was seen before or while training.
-    """
-    from rareunet_training.distributed import Processes
-    from rareunet_training.memory import out_of_memory_told
-    from rareunet_training.model import check_model
-    from rareunet_training.output_folder import claimed
-    from rareunet_training.progress import ProgressWriter
-    from rareunet_training.trainer import TrainingStopped
-
-    check_model(config)
-    processes = Processes.start(config.fit.device)
-    _warn_of_idle(processes, config.fit.batch_size)
-    # A run that torchrun starts again after a failure goes on from where it was.
-    resume = resume or processes.restarted
-    try:
-        with claimed(output, resume, processes):
-            progress = ProgressWriter(output, config.fit.epochs, enabled=processes.is_first)
-            with _end_told(progress), out_of_memory_told():
-                folder = _prepare_and_train(config, output, resume, watch, should_stop, processes, progress)
-            progress.tell("finished", bundle=str(folder))
-    except TrainingStopped:
-        processes.stop()
-        raise
-    processes.stop()  # not after another failure, which the other processes may know nothing of
-    return folder
-
-
-def _warn_of_idle(processes: Processes, batch_size: int) -> None:
-    """Tells of processes that no case of a batch is left for: they would only repeat one."""
-    idle = processes.world_size - batch_size
-    if processes.is_first and idle > 0:
-        print(
-            f"warning: {idle} of {processes.world_size} processes would have nothing to do: set fit.batch_size to at"
-            f" least {processes.world_size}, or start {batch_size}.",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
-@contextmanager
-def _end_told(progress: ProgressWriter) -> Iterator[None]:
-    """Tells progress.json of an end that is none."""
-    from rareunet_training.trainer import TrainingStopped
-
-    try:
-        yield
-    except TrainingStopped:
-        progress.tell("stopped", "stopped and saved")
-        raise
-    except Exception as error:
-        progress.tell("failed", str(error))
-        raise
-
-
-def _prepare_and_train(
-    config: TrainingConfig,
-    output: Path,
-    resume: bool,
-    watch: Watch,
-    should_stop: Callable[[], bool],
-    processes: Processes,
-    progress: ProgressWriter,
-) -> Path:
-    from rareunet.bundle import Bundle
-    from rareunet_training.dataset import small_batches_warning
-    from rareunet_training.loading import load_data
-    from rareunet_training.memory import estimate_memory
-    from rareunet_training.model import check_held_out, describe_bundle
-    from rareunet_training.trainer import Trainer
-
-    progress.tell("checking")
-    training, validation = load_data(config, output, processes)
-    bundle = describe_bundle(config, training.facts)
-    check_held_out(bundle, validation.facts)
-    device = processes.device(config.fit.device)
-    memory = estimate_memory(
-        config, bundle, [*training.facts, *validation.facts], device, processes.local_world_size
-    )
-    trainer = Trainer(
-        config, bundle, training, validation, output, processes, progress.step, should_stop
-    )  # fmt: skip
-    changed: list[str] = []
-    if resume and processes.from_first(trainer.checkpoint.exists()):
-        changed = trainer.resume()
-    elif config.model.start_from:
-        trainer.start_from(Bundle.load(config.model.start_from))
-    if processes.is_first:
-        (output / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
-        print(
-            f"{len(training)} training and {len(validation)} validation cases; {memory.describe()}",
-            flush=True,
-        )
-        spacings = [facts.spacing_mm for facts in training.facts]
-        if warning := small_batches_warning(spacings, config.fit, trainer.settings):
-            print(f"warning: {warning}", file=sys.stderr, flush=True)
-        if trainer.epoch or trainer.step:
-            print(f"going on in epoch {trainer.epoch + 1} after step {trainer.step}", flush=True)
-        if changed:
-            print(f"changed settings: {', '.join(changed)}", flush=True)
-    memory.check()
-    _train(trainer, output, watch, progress)
-    progress.tell("evaluating")
-    return finish(trainer, output)
-
-
-def _train(trainer: Trainer, output: Path, watch: Watch, progress: ProgressWriter) -> None:
-    """Runs all epochs; the first process keeps the records."""
-    from rareunet_training.conditions import crop_of_patch, quick_conditions
-    from rareunet_training.curves import draw_curves
-    from rareunet_training.history import History
-    from rareunet_training.pictures import draw_cases
-
-    if not trainer.processes.is_first:
-        for _ in trainer.run():
-            pass
-        return
-    history = History(output, trainer.config, trainer.epoch)
-    try:
-        for report in trainer.run():
-            history.add(report)
-            progress.epoch_done(report.epoch)
-            draw_curves(history.rows, output / "curves.png")
-            if report.scores:
-                shown = [trainer.validation[i] for i in range(min(PICTURED_CASES, len(trainer.validation)))]
-                fit = trainer.config.fit
-                conditions = quick_conditions(fit.protocol, crop_of_patch(fit.patch))
-                draw_cases(trainer.predictor(), shown, conditions, output / "validation.png")
-            print(_line(report, progress.now), flush=True)
-            watch(report)
-    finally:
-        history.close()
-
-
-def finish(trainer: Trainer, output: Path) -> Path:
-    """Scores the final weights on all validation cases and saves the bundle with its resolution card."""
-    from rareunet.bundle import Bundle
-    from rareunet_training.commands.evaluate import show, write
-    from rareunet_training.conditions import conditions_of, crop_of_patch
-    from rareunet_training.score_files import ScoreSet, reference_hash
-    from rareunet_training.scores import resolution_card
-    from rareunet_training.scoring import model_facts, usual_protocol
-
-    bundle, network, first = trainer.bundle, trainer.predictor().network, trainer.processes.is_first
-    folder = output / bundle.name
-    if first:  # before the scoring, which can take long and be interrupted
-        bundle.save(folder, network)
-    if len(trainer.validation):
-        protocol, names = usual_protocol(bundle), tuple(label.name for label in bundle.labels)
-        shape = crop_of_patch(trainer.config.fit.patch)
-        conditions = conditions_of(protocol, shape)
-        scores = tuple(trainer.score(trainer.validation, conditions, "all"))
-        if first:
-            source = f"{Path(trainer.config.data.folder).name}, fold {trainer.config.data.fold}"
-            references = {sample.name: reference_hash(sample) for sample in trainer.validation}
-            saved = replace(bundle, resolution_card=tuple(resolution_card(scores, names)))
-            saved.save(folder, network)
-            facts = model_facts(Bundle.load(folder))
-            results = ScoreSet(bundle.name, facts, protocol, shape, source, names, references, scores)
-            show(results)
-            write(results, output)
-    if first:
-        print(f"model: {folder}", flush=True)
-    return folder
-
-
-def _line(report: EpochReport, now: Progress) -> str:
-    """What an epoch brought; with the time left, because a log shows no bar."""
-    from rareunet_training.progress import duration
-
-    dice = "".join(f"  {name}: {value:.3f}" for name, value in report.dice().items())
-    left = f"  {duration(now.seconds_left)} left" if now.seconds_left >= 0 else ""
-    spent, loss = f"{report.seconds:.0f} s", f"loss {report.losses['total']:.4f}"
-    return f"epoch {report.epoch}/{now.epochs}  {spent}  {loss}{dice}{left}"

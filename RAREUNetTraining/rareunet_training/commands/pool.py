@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rareunet_training.commands.evaluate import show, write
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scores", nargs="+", type=Path, help="scores.json of each fold")
@@ -28,6 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rareunet.bundle import Bundle
     from rareunet_training.pooling import pool, with_card_of
     from rareunet_training.score_files import read_scores
+    from rareunet_training.score_output import show, write
 
     if arguments.overrides:
         raise ValueError(

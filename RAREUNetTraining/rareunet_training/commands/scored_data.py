@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rareunet.geometry import Shape
     from rareunet_training.configuration import TrainingConfig
     from rareunet_training.labelled_cases import LabelledCases
-    from rareunet_training.samples import Shape
     from rareunet_training.scoring import Plan
 
 
@@ -28,7 +28,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         choices=("clinical", "aligned", "published", "all"),
-        help="conditions to present the scans under (clinical and aligned)",
+        help="conditions to present the scans under (clinical and aligned; published for a model trained so, all for"
+        " --predictions)",
     )
     parser.add_argument(
         "--shape",

@@ -56,7 +56,8 @@ def sweep(plan: Plan, storage: str, trials: int, seconds: float) -> int:
     """Runs this worker's trials and says what was found; 1 if no trial has finished."""
     import optuna
 
-    from rareunet_training.commands.fit import STOPPED, fit
+    from rareunet_training.commands.fit import STOPPED
+    from rareunet_training.fitting import fit
     from rareunet_training.stopping import StopRequest
     from rareunet_training.sweep import open_study, run_trials
     from rareunet_training.sweep_report import best_trial, describe, repeat_command, write_report

@@ -11,6 +11,8 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader
 from matplotlib.figure import Figure
 
+from rareunet.whole_files import write_whole
+from rareunet.wording import times
 from rareunet_training.baselines import BASELINES
 from rareunet_training.comparison import PairedDifference, title_of
 from rareunet_training.conditions import SCALES
@@ -106,7 +108,7 @@ def _write(template: str, path: Path, **content: Any) -> None:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    path.write_text(environment.get_template(template).render(content), encoding="utf-8")
+    write_whole(path, environment.get_template(template).render(content))
 
 
 def _image(figure: Any) -> str:
@@ -146,7 +148,7 @@ def _measures(scores: Sequence[Score], frame: str) -> Table:
     columns = ["condition", "R x A x S (mm)", "cases", *(metric.title for metric in METRICS.values())]
     rows = []
     for condition, group in by_condition_and_spacing(scores).items():
-        cells = [condition, _spacing(spacing_of(group)), str(len(group))]
+        cells = [condition, times(reversed(spacing_of(group)), ".3g"), str(len(group))]
         cells += [_text(group, metric, frame) for metric in METRICS]
         rows.append(cells)
     return Table(FRAMES[frame].capitalize(), columns, rows)
@@ -197,7 +199,9 @@ def _paired(differences: Sequence[PairedDifference], metric: str) -> list[Table]
 
 def _worst(scores: Sequence[Score]) -> Table:
     ranked = sorted((s for s in scores if np.isfinite(s.mean_dice)), key=lambda s: s.mean_dice)[:WORST_CASES]
-    rows = [[s.case, s.condition, _spacing(s.spacing_mm), _number(s.mean_dice, 3)] for s in ranked]
+    rows = [
+        [s.case, s.condition, times(reversed(s.spacing_mm), ".3g"), _number(s.mean_dice, 3)] for s in ranked
+    ]
     return Table("Lowest Dice", ["case", "condition", "R x A x S (mm)", "Dice"], rows)
 
 
@@ -211,7 +215,3 @@ def _number(value: float, decimals: int) -> str:
 
 def _signed(value: float, decimals: int) -> str:
     return f"{round(value, decimals) + 0.0:+.{decimals}f}"  # + 0.0 turns -0.0 into 0.0
-
-
-def _spacing(zyx: Sequence[float]) -> str:
-    return " x ".join(f"{v:.3g}" for v in reversed(zyx))

@@ -1,0 +1,49 @@
+"""Files that are written whole or not at all: a crash or a full disk leaves the older file of the name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """A hidden file beside `path`, with its extension, to write to. It takes the place of `path` when the block ends
+    without an error, and goes otherwise.
+
+    Args:
+        path: in an existing folder.
+        durable: be on the disk by then, so that even a power cut leaves one of the two whole. It takes longer.
+    """
+    # Not tempfile's: it makes files that nobody but their owner can read.
+    temporary = path.with_name(f".{path.name[:80]}-{uuid.uuid4().hex}{''.join(path.suffixes[-2:])}")
+    try:
+        yield temporary
+        if durable:
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    if durable:
+        _sync_folder(path.parent)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file so, as UTF-8; what is no text, as names of files on Linux may be, in escapes."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the new name itself survive a power cut; systems that can't open folders do so by themselves."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
