@@ -68,7 +68,7 @@ def test_unusable_cases_are_named_before_anything_starts(tmp_path):
         write_label_map(path, (label.voxels[0] * 2).astype(np.uint8), label)
     with pytest.raises(ValueError, match=r"can't be used for training:\n.*label values \[6\]") as raised:
         load_data(config_of(tmp_path))
-    assert "ball_000, ball_001, ball_002, ball_003, ball_004 and 3 more" in str(raised.value)
+    assert "ball_000, ball_001, ball_002, ball_003 and 4 more" in str(raised.value)
 
 
 def test_doubtful_cases_are_told_and_used(tmp_path, capsys):
