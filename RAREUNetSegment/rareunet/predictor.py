@@ -208,7 +208,7 @@ def _label_map(logits: np.ndarray, grid: NetworkGrid, bundle: Bundle, outside: n
 
 def _volumes_ml(label_map: np.ndarray, volume: Volume, bundle: Bundle) -> dict[str, float]:
     """Volume of each structure by name, ml."""
-    found = {label.name: np.count_nonzero(label_map == label.value) for label in bundle.labels}
+    found = {label.name: int(np.count_nonzero(label_map == label.value)) for label in bundle.labels}
     return {name: voxels * volume.voxel_ml for name, voxels in found.items()}
 
 

@@ -60,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return COMMANDS[arguments.command].run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         print(f"error: {str(error) or 'out of memory: close other programs.'}", file=sys.stderr)
         return 1

@@ -122,6 +122,8 @@ def _prepare_and_train(
         config, bundle, training, validation, output, processes, progress.step, should_stop
     )  # fmt: skip
     changed: list[str] = []
+    if resume and processes.is_first and not trainer.checkpoint.exists():
+        print(f"{trainer.checkpoint} does not exist: the training starts anew", file=sys.stderr, flush=True)
     if resume and processes.from_first(trainer.checkpoint.exists()):
         changed = trainer.resume()
     elif config.model.start_from:
@@ -187,8 +189,8 @@ def finish(trainer: Trainer, output: Path) -> Path:
             results = ScoreSet(
                 bundle.name, facts, protocol, shape, fold_name(trainer.config.data), names, references, scores
             )
-            show(results)
             write(results, output)
+            show(results)  # last: whoever reads it may be gone
     if first:
         print(f"model: {folder}", flush=True)
     return folder

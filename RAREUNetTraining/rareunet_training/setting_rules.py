@@ -51,6 +51,7 @@ RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
         lambda value: value >= 1,
         ("fit.epochs", "fit.batch_size", "fit.coarse_patches", "fit.validate_every", "augmentation.gamma"),
     ),
+    "a fold from 0 on, or -1 to train on all cases": (lambda value: value >= -1, ("data.fold",)),
     "at least 2": (lambda value: value >= 2, ("data.fold_count",)),
     "above 0": (lambda value: value > 0, ("data.cache_gb", "fit.learning_rate", "fit.gradient_clip")),
     "at least 0": (

@@ -1,8 +1,8 @@
 """Spacing -> route. Expected values are worked out by hand for a reference of 1 mm and depths 0 to 3.
 
 a = clamp(floor(log2 r + 0.32), 0, 3); the next depth begins at r = 2^(d - 0.32): 1.602, 3.204, 6.407.
-A residual r / 2^a in [0.8, 1.25] enters as it is; a coarser one is resampled to 2^(a - 1) mm and enters there; what is
-finer than 0.8 mm is resampled to 1 mm, what is coarser than 10 mm to 8 mm.
+A residual r / 2^a in [0.8, 1.25], at depth 1 in [0.8, 1.125], enters as it is; a coarser one is resampled to 2^(a - 1)
+mm and enters there; what is finer than 0.8 mm is resampled to 1 mm, what is coarser than 10 mm to 8 mm.
 """
 
 import pytest
@@ -23,6 +23,9 @@ ONE_AXIS = [
     (1.6, 1, 1.6),
     (1.75, 1, 1.75),
     (2.0, 1, 2.0),
+    (2.25, 1, 2.25),
+    (2.3, 0, 1.0),
+    (2.5, 0, 1.0),
     (2.6, 0, 1.0),
     (3.0, 0, 1.0),
     (3.25, 2, 3.25),
@@ -40,6 +43,7 @@ ONE_AXIS = [
 MIXED = [
     ((4, 1, 1), 0, (2, 0, 0)),
     ((5, 2, 2), 1, (2, 1, 1)),
+    ((5, 2.5, 2.5), 0, (2, 0, 0)),
     ((1, 4, 1), 0, (0, 2, 0)),
     ((8, 4, 2), 1, (2, 2, 1)),
     ((8, 1, 1), 0, (2, 0, 0)),
@@ -92,6 +96,7 @@ def test_a_shallower_model_clamps():
     route = route_for((8, 8, 8), deepest=1)
     assert route.axis_depths == (1, 1, 1)
     assert route.network_spacing_mm == (2, 2, 2)
+    assert route_for((2.4, 2.4, 2.4), deepest=1).axis_depths == (0, 0, 0)
 
 
 def test_forced_depth_resamples_to_that_depth():
