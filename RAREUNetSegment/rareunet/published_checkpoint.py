@@ -210,8 +210,10 @@ def _describe(
         )
     structures = architecture.classes - 1
     labels = [f"Label {i + 1}" for i in range(structures)] if labels is None else labels
-    if len(labels) != structures or not all(labels):
-        raise ValueError(f"labels {', '.join(labels)!r}: the model has {structures}, give a name for each.")
+    if len(labels) != structures or not all(labels) or len(set(labels)) < structures:
+        raise ValueError(
+            f"labels {', '.join(labels)!r}: the model has {structures}, give each a name of its own."
+        )
     return Bundle(
         name=name,
         title=f"RARE-UNet, {data} (published code)",

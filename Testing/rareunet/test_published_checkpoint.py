@@ -230,7 +230,8 @@ def test_labels_are_numbered_if_not_named(files):
     ("options", "message"),
     [
         ({"labels": ["one"]}, "the model has 2"),
-        ({"labels": ["a", ""]}, "name for each"),
+        ({"labels": ["a", ""]}, "a name of its own"),
+        ({"labels": ["a", "a"]}, "a name of its own"),
         ({"name": "A B"}, "name 'A B'"),
     ],
 )

@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             fit(config, arguments.output, arguments.resume, should_stop=request.is_made)
         except TrainingStopped:
-            print(f"stopped and saved; go on with --resume --output {arguments.output}", file=sys.stderr)
+            again = f"--resume --output {arguments.output} --config {arguments.output / 'config.json'}"
+            print(f"stopped and saved; go on with {again}", file=sys.stderr)
             return 0 if is_restarted_on_failure() else STOPPED
     return 0
