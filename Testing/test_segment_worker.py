@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -476,7 +477,7 @@ def test_slicers_own_python_runs_it_in_slicers_own_environment(slicer_app, monke
     from RAREUNetSegmentLib import worker_process
 
     assert worker_process.worker_command() == (sys.executable, ("-m", "rareunet.worker"))
-    monkeypatch.setattr(worker_process.shutil, "which", {"PythonSlicer": "/Slicer/bin/PythonSlicer"}.get)
+    monkeypatch.setattr(shutil, "which", {"PythonSlicer": "/Slicer/bin/PythonSlicer"}.get)
     assert worker_process.worker_command()[0] == "/Slicer/bin/PythonSlicer"
     monkeypatch.setenv("PYTHONPATH", "/Slicer/lib/Python")
     monkeypatch.setenv("SLICER_HOME", "/Slicer")
