@@ -20,9 +20,13 @@ AXIS_NAMES = ("z", "y", "x")
 # Residuals in [FINEST, COARSEST] enter as they are: the network has learnt them by scaling augmentation.
 FINEST_RESIDUAL = 0.8
 COARSEST_RESIDUAL = 1.25
-# Those of depth 1 only up to here (2.25 mm): on held-out scans of 2.3 to 2.5 mm Dice was 0.00 to 0.02 higher at depth 0
-# (docs/study/residuals.py). At depth 0 there is no finer one, and slices of 5 mm were worse off at 2 mm.
+# Those of depth 1 only up to here (2.25 mm): on held-out scans of 2.3 to 2.5 mm Dice was 0.00 to 0.04 higher at depth 0
+# (docs/study/residuals.py). At depth 0 there is no finer one, and slices of 4.5 and 5 mm were worse off at 2 mm.
 COARSEST_RESIDUAL_AT_1 = 1.125
+# An axis waits at depth 1 for one at depth 0 only if its spacing is twice the reference, up to this share. Others
+# gained 0.00 to 0.02 at depth 0 (the same study). Doubled ones lost 0.01 there on the scan's grid, where label maps of
+# halved voxels have ties, and gained 0.01 in world space: they stay, being faster.
+UNEVEN_AT_1 = 0.01
 # An axis whose spacing is from FINEST_RESIDUAL of a depth's spacing on belongs to that depth.
 DEPTH_ROUNDING = math.log2(1 / FINEST_RESIDUAL)
 # An axis goes deeper only together with all others: alone it left too few slices to see a structure by (on held-out
@@ -121,6 +125,13 @@ def route_for(
             _route_axis(axis, spacing[axis], reference[axis], deepest, limit) if way[0] > limit else way
             for axis, way in enumerate(ways)
         ]
+    if entry_depth is None and min(depth for depth, _, _ in ways) == 0:
+        ways = [
+            (0, reference[axis], warning)
+            if _waits_unevenly(depth, target, reference[axis])
+            else (depth, target, warning)
+            for axis, (depth, target, warning) in enumerate(ways)
+        ]
     depths, targets, warnings = zip(*ways, strict=True)
     return Route(spacing, reference, depths, targets, tuple(w for w in warnings if w))
 
@@ -156,6 +167,11 @@ def _route_axis(
     return depth, depth_spacing, warning
 
 
+def _waits_unevenly(depth: int, network_spacing: float, reference: float) -> bool:
+    """Whether an axis at depth 1 is hard to tell on its own voxels, see UNEVEN_AT_1."""
+    return depth == 1 and abs(network_spacing / (2 * reference) - 1) > UNEVEN_AT_1 + TOLERANCE
+
+
 def _checked_triple(values: Sequence[float], name: str) -> Triple:
     numbers = tuple(float(v) for v in values)
     if len(numbers) != 3 or not all(math.isfinite(v) and v > 0 for v in numbers):
@@ -166,5 +182,7 @@ def _checked_triple(values: Sequence[float], name: str) -> Triple:
 
 
 def _mm(value: float) -> str:
+    if value < 0.01:
+        return f"{value:.2g}"
     text = f"{value:.2f}".rstrip("0") if value < 100 else f"{value:.0f}"
     return text + "0" if text.endswith(".") else text

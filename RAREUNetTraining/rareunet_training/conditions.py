@@ -60,7 +60,7 @@ def coarser(name: str, spacing_mm: Sequence[float], thickness: float = 1.0) -> C
 
     def applies(sample: Sample) -> bool:
         steps, sizes = coarsening(sample)
-        # A spacing up to this much coarser still enters the network as the one in the condition's name does.
+        # A little coarser is still a scan of the condition's kind, and enters at the depth of its name.
         near = all(h <= COARSEST_RESIDUAL * w for h, w in zip(sample.spacing_mm, spacing_mm, strict=True))
         finer = max(sample.spacing_mm) <= max(spacing_mm) * 1.001
         return near and finer and max(steps) > 1.001 and min(sizes) >= 2
@@ -89,7 +89,20 @@ def paper_scale(depth: int, protocol: str = "aligned", shape: Sequence[int] = PA
         )
         return _volume(sample, halve(image, depth), steps, starts), coarse
 
-    return Condition(f"scale {SCALES[depth]} ({protocol})", present)
+    return Condition(scale_name(SCALES[depth], protocol), present)
+
+
+def scale_name(scale: str, protocol: str) -> str:
+    """Name of the condition of one of SCALES."""
+    return f"scale {scale} ({protocol})"
+
+
+def _isotropic_name(mm: float) -> str:
+    return f"isotropic {mm} mm"
+
+
+def _thick_name(mm: float, axis: str) -> str:
+    return f"thick {mm} mm along {axis}"
 
 
 def crop_of_patch(patch: Sequence[int]) -> tuple[int, int, int]:
@@ -108,9 +121,9 @@ def crop_of_patch(patch: Sequence[int]) -> tuple[int, int, int]:
 
 def clinical_conditions() -> list[Condition]:
     """What clinics see: the scan's own field of view at isotropic spacings and in thick slices."""
-    isotropic = [coarser(f"isotropic {mm} mm", [mm] * 3) for mm in ISOTROPIC_MM]
+    isotropic = [coarser(_isotropic_name(mm), [mm] * 3) for mm in ISOTROPIC_MM]
     thick = [
-        coarser(f"thick {mm} mm along {axis}", [mm if a == axis else 1 for a in "SAR"])
+        coarser(_thick_name(mm, axis), [mm if a == axis else 1 for a in "SAR"])
         for mm in THICK_MM
         for axis in "SAR"
     ]
@@ -136,7 +149,7 @@ def standard_conditions(shape: Sequence[int] = PAPER_SHAPE) -> list[Condition]:
 def quick_conditions(protocol: str = "aligned", shape: Sequence[int] = PAPER_SHAPE) -> list[Condition]:
     """Few enough to score between epochs and to show beside each other."""
     scales = paper_conditions(protocol, shape)
-    return scales if protocol == "published" else [*scales, coarser("thick 4 mm along S", [4, 1, 1])]
+    return scales if protocol == "published" else [*scales, coarser(_thick_name(4, "S"), [4, 1, 1])]
 
 
 def conditions_of(protocol: str, shape: Sequence[int] = PAPER_SHAPE) -> list[Condition]:
@@ -150,17 +163,15 @@ def conditions_of(protocol: str, shape: Sequence[int] = PAPER_SHAPE) -> list[Con
 
 def series() -> dict[str, list[str]]:
     """Names of conditions that differ in one spacing alone, by what they show; the paper's scales are their own."""
-    thick = {
-        f"Thick slices along {axis}": [f"thick {mm} mm along {axis}" for mm in THICK_MM] for axis in "SAR"
-    }
-    rows = {"Isotropic": [f"isotropic {mm} mm" for mm in ISOTROPIC_MM], **thick}
-    scales = {f"Paper's scales ({p})": [f"scale {s} ({p})" for s in SCALES] for p in ("aligned", "published")}
+    thick = {f"Thick slices along {axis}": [_thick_name(mm, axis) for mm in THICK_MM] for axis in "SAR"}
+    rows = {"Isotropic": [_isotropic_name(mm) for mm in ISOTROPIC_MM], **thick}
+    scales = {f"Paper's scales ({p})": [scale_name(s, p) for s in SCALES] for p in ("aligned", "published")}
     return {title: ["native", *names] for title, names in rows.items()} | scales
 
 
 def groups() -> dict[str, list[str]]:
     """Names of conditions whose mean says something; all leaves out the paper's displaced labels."""
-    isotropic = [f"isotropic {mm} mm" for mm in ISOTROPIC_MM]
+    isotropic = [_isotropic_name(mm) for mm in ISOTROPIC_MM]
     scales, published = ([c.name for c in paper_conditions(p)] for p in ("aligned", "published"))
     clinical = [c.name for c in clinical_conditions()]
     thick = [name for name in clinical if name not in (native().name, *isotropic)]

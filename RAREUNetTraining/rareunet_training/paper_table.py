@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rareunet_training.conditions import SCALES
+from rareunet_training.conditions import SCALES, scale_name
 from rareunet_training.published import PUBLISHED
 from rareunet_training.scores import Score, Summary, mean_of, summarise
 
@@ -23,7 +23,7 @@ def paper_rows(
     """
     rows = {}
     for model, scores in models.items():
-        scales = [[s for s in scores if s.condition == f"scale {scale} ({protocol})"] for scale in SCALES]
+        scales = [[s for s in scores if s.condition == scale_name(scale, protocol)] for scale in SCALES]
         if not all(scales):
             continue
         means = [{s.case: s.mean_dice for s in scale} for scale in scales]

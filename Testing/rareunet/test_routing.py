@@ -2,7 +2,8 @@
 
 a = clamp(floor(log2 r + 0.32), 0, 3); the next depth begins at r = 2^(d - 0.32): 1.602, 3.204, 6.407.
 A residual r / 2^a in [0.8, 1.25], at depth 1 in [0.8, 1.125], enters as it is; a coarser one is resampled to 2^(a - 1)
-mm and enters there; what is finer than 0.8 mm is resampled to 1 mm, what is coarser than 10 mm to 8 mm.
+mm and enters there; what is finer than 0.8 mm is resampled to 1 mm, what is coarser than 10 mm to 8 mm. An axis of
+depth 1 beside one of depth 0 is resampled to 1 mm unless it has 1.98 to 2.02 mm.
 """
 
 import pytest
@@ -52,6 +53,16 @@ MIXED = [
     ((3, 0.5, 0.5), 0, (0, 0, 0)),
     ((6, 1, 1), 0, (1, 0, 0)),
     ((20, 8, 8), 3, (3, 3, 3)),
+    ((2, 1, 1), 0, (1, 0, 0)),
+    ((1.99, 1, 1), 0, (1, 0, 0)),
+    ((2.02, 1, 1.3), 0, (1, 0, 0)),
+    ((1.97, 1, 1), 0, (0, 0, 0)),
+    ((2.03, 1, 1), 0, (0, 0, 0)),
+    ((1.6, 2.2, 1), 0, (0, 0, 0)),
+    ((3, 1.8, 2), 0, (0, 0, 1)),
+    ((2.5, 1.8, 1.8), 0, (0, 0, 0)),
+    ((1.8, 2.1, 1.7), 1, (1, 1, 1)),
+    ((5, 1.8, 1.8), 1, (2, 1, 1)),
 ]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
+from rareunet import routing
 from rareunet.predictor import Predictor
 from rareunet_training.configuration import read_config
 from rareunet_training.labelled_cases import held_out_cases
@@ -27,6 +29,18 @@ def model_and_samples(description: str | None) -> tuple[Predictor, Iterator[Samp
     values = [label.value for label in predictor.bundle.labels]
     cases = held_out_cases(read_config(arguments.config, arguments.overrides)).cases
     return predictor, (load_sample(case, values, predictor.bundle.intensity) for case in cases)
+
+
+def router(**constants: float) -> routing.Router:
+    """The product's router with other constants of rareunet.routing: another rule to hold against it."""
+
+    def route(
+        spacing_mm: Sequence[float], reference_mm: Sequence[float], deepest: int, entry_depth: int | None
+    ) -> routing.Route:
+        with patch.multiple(routing, **constants):
+            return routing.route_for(spacing_mm, reference_mm, deepest, entry_depth)
+
+    return route
 
 
 def print_pairs(names: tuple[str, str], dice: Mapping[str, Sequence[tuple[float, float]]]) -> None:

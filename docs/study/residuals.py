@@ -1,61 +1,74 @@
-"""Axes of 2.25 to 2.5 mm: should they enter at depth 1 as they are, or at depth 0, resampled to 1 mm?
+"""Axes off their depth's spacing: should they enter as they are, or resampled to the next finer depth's?
 
     python docs/study/residuals.py MODEL --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
 
-Prints the Dice of both, on the scan's grid and in world space. The second is the rule, see
-rareunet.routing.COARSEST_RESIDUAL_AT_1.
+Prints the Dice of both, on the scan's grid and in world space: first for those that the product resamples to 1 mm
+(rareunet.routing.COARSEST_RESIDUAL_AT_1 and UNEVEN_AT_1), then for those that it takes as they are.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from unittest.mock import patch
 
-import numpy as np
-from pairs import model_and_samples, print_pairs
+from pairs import model_and_samples, print_pairs, router
 
 from rareunet import routing
+from rareunet.geometry import Triple
 from rareunet.predictor import Predictor
 from rareunet.wording import times
 from rareunet_training.conditions import coarser
 from rareunet_training.evaluation import evaluate
-
-ALONE = [tuple(mm if axis == a else 1 for a in "SAR") for mm in (2.3, 2.5) for axis in "SAR"]
-TOGETHER = [
-    (2.3,) * 3,
-    (2.5,) * 3,
-    (2.5, 1.5, 1.5),
-    (2.5, 2, 2),
-    (2, 2.5, 2.5),
-    (2.5, 2.5, 1),
-    (4, 2.5, 2.5),
-    (5, 2.5, 2.5),
-]
-CONDITIONS = [coarser(times(spacing), spacing) for spacing in (*ALONE, *TOGETHER)]
+from rareunet_training.samples import Sample
+from rareunet_training.scores import mean_of
 
 
-def as_it_is(
-    spacing_mm: Sequence[float], reference_mm: Sequence[float], deepest: int, entry_depth: int | None
-) -> routing.Route:
-    """The route without the rule."""
-    with patch.object(routing, "COARSEST_RESIDUAL_AT_1", routing.COARSEST_RESIDUAL):
-        return routing.route_for(spacing_mm, reference_mm, deepest, entry_depth)
+def alone(mm: float) -> list[Triple]:
+    """Voxels (S, A, R) of that size along one axis, of 1 mm along the others."""
+    return [(mm, 1, 1), (1, mm, 1), (1, 1, mm)]
+
+
+RESAMPLED: list[Sequence[float]] = [
+    *alone(2.3), *alone(2.5), (2.3,) * 3, (2.5,) * 3, (2.5, 1.5, 1.5), (2.5, 2, 2), (2, 2.5, 2.5), (2.5, 2.5, 1),
+    (4, 2.5, 2.5), (5, 2.5, 2.5),
+    *alone(1.6), *alone(1.8), *alone(2.1), *alone(2.2), (1.8, 1.8, 1), (1.8, 1.3, 1.3), (2.1, 1.3, 1.3), (3, 1.8, 1.8),
+]  # fmt: skip
+AS_THEY_ARE: list[Sequence[float]] = [
+    (1.12,) * 3, (1.2,) * 3, (1.25,) * 3, *alone(2), (2.1,) * 3, (2.2,) * 3, *alone(4.5), *alone(5), (4.5,) * 3,
+]  # fmt: skip
+Pairs = dict[str, list[tuple[float, float]]]
 
 
 def main() -> None:
     predictor, samples = model_and_samples(__doc__)
-    before = Predictor(predictor.bundle, "cpu", predictor.network, as_it_is)
-    dice: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    without_the_rules, finer = (
+        Predictor(predictor.bundle, "cpu", predictor.network, rule)
+        for rule in (
+            router(COARSEST_RESIDUAL_AT_1=routing.COARSEST_RESIDUAL, UNEVEN_AT_1=1),
+            router(COARSEST_RESIDUAL_AT_1=1.04, COARSEST_RESIDUAL=1.04, UNEVEN_AT_1=-1),
+        )
+    )
+    resampled: Pairs = defaultdict(list)
+    as_they_are: Pairs = defaultdict(list)
     for sample in samples:
-        scores = [evaluate(p, [sample], CONDITIONS, "all") for p in (before, predictor)]
-        for pair in zip(*scores, strict=True):
-            name = f"S x A x R {pair[0].condition} mm"
-            dice[name].append((pair[0].mean_dice, pair[1].mean_dice))
-            dice[f"{name}, world"].append(
-                tuple(float(np.nanmean([a.dice for a in s.in_world])) for s in pair)
-            )
-    print_pairs(("as it is", "at 1 mm"), dice)
+        _compare(without_the_rules, predictor, sample, RESAMPLED, resampled)
+        _compare(predictor, finer, sample, AS_THEY_ARE, as_they_are)
+    for dice in (resampled, as_they_are):
+        print_pairs(("as it is", "finer"), dice)
+
+
+def _compare(
+    first: Predictor, second: Predictor, sample: Sample, spacings: Sequence[Sequence[float]], dice: Pairs
+) -> None:
+    """Adds the Dice of both for the scan with voxels of each spacing."""
+    conditions = [coarser(times(spacing), spacing) for spacing in spacings]
+    scores = [evaluate(p, [sample], conditions, "all") for p in (first, second)]
+    for a, b in zip(*scores, strict=True):
+        name = f"S x A x R {a.condition} mm"
+        dice[name].append((a.mean_dice, b.mean_dice))
+        dice[f"{name}, world"].append(
+            (mean_of(a.values("dice", "world")), mean_of(b.values("dice", "world")))
+        )
 
 
 if __name__ == "__main__":

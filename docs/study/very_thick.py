@@ -8,12 +8,9 @@ Prints the Dice of both, on the scan's grid. The second is the rule, see rareune
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from unittest.mock import patch
 
-from pairs import model_and_samples, print_pairs
+from pairs import model_and_samples, print_pairs, router
 
-from rareunet import routing
 from rareunet.predictor import Predictor
 from rareunet_training.conditions import coarser
 from rareunet_training.evaluation import evaluate
@@ -22,17 +19,10 @@ SPACINGS_SAR = [(6.5, 1, 1), (7, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 8), (9, 1, 
 CONDITIONS = [coarser(" x ".join(f"{mm:g}" for mm in spacing), spacing) for spacing in SPACINGS_SAR]
 
 
-def at_depth_3(
-    spacing_mm: Sequence[float], reference_mm: Sequence[float], deepest: int, entry_depth: int | None
-) -> routing.Route:
-    """The route without the rule."""
-    with patch.object(routing, "DEEPEST_ALONE", deepest):
-        return routing.route_for(spacing_mm, reference_mm, deepest, entry_depth)
-
-
 def main() -> None:
     predictor, samples = model_and_samples(__doc__)
-    deep = Predictor(predictor.bundle, "cpu", predictor.network, at_depth_3)
+    without_the_rule = router(DEEPEST_ALONE=predictor.bundle.deepest)
+    deep = Predictor(predictor.bundle, "cpu", predictor.network, without_the_rule)
     dice: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for sample in samples:
         scores = [evaluate(p, [sample], CONDITIONS, "dice") for p in (deep, predictor)]
