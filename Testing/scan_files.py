@@ -79,7 +79,7 @@ def metaimage(path, header):
     return path
 
 
-def dicom(folder, positions=(0, 2, 4, 6), uid="1.2.3.4", tilt=0.0, modality="MR"):
+def dicom(folder, positions=(0, 2, 4, 6), uid="1.2.3.4", tilt=0.0, modality="MR", title=""):
     """Writes 5 x 4 slices of 0.5 x 0.8 mm at (-10, 20 + tilt * z, z), LPS; value = 100 n + index."""
     folder.mkdir(exist_ok=True)
     for n, z in enumerate(positions):
@@ -93,6 +93,7 @@ def dicom(folder, positions=(0, 2, 4, 6), uid="1.2.3.4", tilt=0.0, modality="MR"
             "0020|0032": f"-10\\{20 + tilt * z}\\{z}",
             "0020|0037": "1\\0\\0\\0\\1\\0",
             "0020|0013": str(n),
+            "0008|103e": title,
         }
         for tag, value in tags.items():
             image.SetMetaData(tag, value)

@@ -676,6 +676,19 @@ def test_a_killed_process_is_not_taken_for_a_running_one(ready, tmp_path, holder
     ready.logic.session.run.kill()
 
 
+def test_a_number_that_names_no_process_is_never_ended(ready, tmp_path, holder, monkeypatch):
+    """To the system 0 is the caller's own group: a run that has told no number yet must not take Slicer with it."""
+    monkeypatch.setattr(platform, "node", lambda: "")  # a computer may have no name
+    run, sent = ready.logic.session.run, []
+    monkeypatch.setattr(os, "kill", lambda *signal: sent.append(signal))
+    for pid in (0, -1):
+        tell(tmp_path / "run", "training", pid=pid, host="")
+        assert run.is_running()
+        assert not run.can_be_killed()
+        run.kill()
+    assert not sent
+
+
 @pytest.mark.parametrize(("host", "ended"), [(platform.node(), True), ("another-computer", False)])
 def test_a_process_is_ended_on_its_own_computer_alone(ready, tmp_path, holder, host, ended):
     tell(tmp_path / "run", "training", epoch=5, pid=holder.pid, host=host)

@@ -19,6 +19,7 @@ from RAREUNetSegmentLib.dependencies import python
 
 PACKAGE_FOLDER = Path(rareunet.__file__).parent.parent
 LINES_KEPT = 40
+END_MILLISECONDS = 3000  # a killed process ends within this
 LONGEST_LINE = 4_000_000  # bytes; whatever is longer is no message
 
 _living: set[WorkerProcess] = set()  # a QProcess must not be destroyed before its process has ended
@@ -167,7 +168,7 @@ def wait_for_ends() -> None:
     """Waits until every killed worker has ended, so that its folder is gone."""
     for worker in list(_living):
         if worker._killed and worker._process.state() != qt.QProcess.NotRunning:
-            worker._process.waitForFinished(3000)
+            worker._process.waitForFinished(END_MILLISECONDS)
 
 
 def single_shot(seconds: float, function: Callable[[], None]) -> Any:

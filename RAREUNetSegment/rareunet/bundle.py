@@ -94,6 +94,11 @@ class Bundle:
         return self.depths[-1]
 
     @property
+    def learnt_displaced(self) -> bool:
+        """Whether it was trained by the published protocol, whose labels are displaced at low resolutions."""
+        return self.training.get("settings", {}).get("fit", {}).get("protocol") == "published"
+
+    @property
     def sha256(self) -> str:
         """Hash of the weights, which names this model in reports."""
         return hash_file(self._file(WEIGHTS_FILE))

@@ -17,6 +17,8 @@ from rareunet.itk_files import LPS_TO_RAS, simpleitk, volume_of_itk
 from rareunet.volume import Volume
 from rareunet.wording import some, times
 
+SERIES_DESCRIPTION = "0008|103e"
+
 
 def is_dicom_file(path: Path) -> bool:
     """Whether a file is DICOM, by its first bytes or its extension: reports count too, a DICOMDIR does not."""
@@ -55,7 +57,7 @@ def read_dicom_series(folder: Path, name: str, series: str | None) -> Volume:
             f"{folder} is a folder without DICOM images: give a scan's file, or the folder of one series."
         )
     if series not in files and (series is not None or len(files) > 1):
-        found = ", ".join(f"{uid} ({_size_of_series(sitk, names)})" for uid, names in files.items())
+        found = ", ".join(f"{uid} ({_describe_series(sitk, names)})" for uid, names in files.items())
         raise ValueError(
             f"{folder} holds {len(files)} DICOM series: {found}. Choose one by its UID"
             " (--series, or the argument series of read_volume), or put it in a folder of its own."
@@ -149,5 +151,11 @@ def _dicom_header(sitk: Any, file: str) -> Any:
     return reader
 
 
-def _size_of_series(sitk: Any, names: Sequence[str]) -> str:
-    return times((*_dicom_header(sitk, names[0]).GetSize()[:2], len(names)))
+def _describe_series(sitk: Any, names: Sequence[str]) -> str:
+    """What the scanner calls the series, if it does, and its size."""
+    header = _dicom_header(sitk, names[0])
+    size = times((*header.GetSize()[:2], len(names)))
+    title = (
+        header.GetMetaData(SERIES_DESCRIPTION).strip() if header.HasMetaDataKey(SERIES_DESCRIPTION) else ""
+    )
+    return f"{title!r}, {size}" if title else size

@@ -51,6 +51,10 @@ class RegionOfInterest:
             ) from None
         return cls((r, a, s), (size_r, size_a, size_s))
 
+    def to_text(self) -> str:
+        """What parse() reads; for a box along R, A and S."""
+        return ",".join(f"{number:g}" for number in (*self.center_ras, *self.size_mm))
+
     @property
     def extent_sar(self) -> Triple:
         """Edge lengths (S, A, R), mm; axes of its own count as the patient's that they are nearest to."""
@@ -84,8 +88,13 @@ def box_of_region(region: RegionOfInterest, shape: Sequence[int], ijk_to_ras: np
     if (low >= high).any():
         # The scan reaches half a voxel further than its outermost voxels' centres.
         if (last <= -0.5).any() or (first >= np.asarray(shape) - 0.5).any():
-            raise ValueError("the region of interest lies outside the scan: move it onto the scan.")
-        raise ValueError("the region of interest lies between voxel centres: enlarge it.")
+            raise ValueError(
+                f"the region of interest ({describe_extent(region.corners())}) lies outside the scan"
+                f" ({describe_extent(corners_ras(shape, ijk_to_ras))}): move it onto the scan."
+            )
+        raise ValueError(
+            f"the region of interest ({describe_extent(region.corners())}) lies between voxel centres: enlarge it."
+        )
     z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     return z, y, x
 
@@ -123,6 +132,12 @@ def corners_ras(shape: Sequence[int], ijk_to_ras: np.ndarray) -> np.ndarray:
     """(8, 3) corners of the field of view of (Z, Y, X) voxels, mm: half a voxel beyond the outermost centres."""
     ends = [(-0.5, size - 0.5) for size in reversed(shape)]
     return np.array(list(itertools.product(*ends))) @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+
+
+def describe_extent(points_ras: np.ndarray) -> str:
+    """From where to where (N, 3) points in RAS, mm, reach, in words."""
+    ends = zip("RAS", points_ras.min(axis=0), points_ras.max(axis=0), strict=True)
+    return ", ".join(f"{axis} {low:.0f} to {high:.0f}" for axis, low, high in ends) + " mm"
 
 
 def bounding_box(mask: np.ndarray) -> Box:

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from rareunet.bundle import DEFAULT_MODEL, FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT, Bundle
+from rareunet.bundle import DEFAULT_MODEL, Bundle
 from rareunet.device import best_device, choose_device
-from rareunet.errors import FieldOfViewError
-from rareunet.geometry import (
-    RegionOfInterest,
-    box_of_region,
-    seen_mm,
-    whole_box,
-    within_region,
-)
+from rareunet.geometry import RegionOfInterest, within_region
 from rareunet.ladder import Ladder, run_on_ladder
 from rareunet.network import RAREUNet
 from rareunet.prediction import Prediction
-from rareunet.preprocessing import NetworkGrid, scanned_box, to_input_grid, to_input_part, to_network_grid
+from rareunet.preprocessing import NetworkGrid, to_input_grid, to_input_part, to_network_grid
 from rareunet.routing import Router, route_for
+from rareunet.scan_checks import check_route, check_scan
 from rareunet.volume import Volume
-from rareunet.wording import times
 
 Progress = Callable[[str, float], None]
 
@@ -98,7 +91,7 @@ class Predictor:
         if memory_gb is not None and not memory_gb > 0:
             raise ValueError(f"memory of {memory_gb} GB: allow more than 0, or leave it to be chosen.")
         clock, bundle = _Clock(), self.bundle
-        warnings = [*volume.notes, *check_volume(volume, bundle, region, force)]
+        warnings = [*volume.notes, *check_scan(volume, bundle, region, force)]
         progress("prepare", 0.0)
         with clock.step("prepare"):
             model_facts = (bundle.reference_spacing_mm, bundle.stages, bundle.deepest, bundle.intensity)
@@ -129,7 +122,11 @@ class Predictor:
             label_map = _label_map(logits, grid, bundle, outside)
             probabilities = _probabilities(logits, grid, outside) if with_probabilities else None
             volumes = _volumes_ml(label_map, volume, bundle)
-        warnings += [*grid.route.warnings, *filter(None, [self._passed_over])]
+        warnings += [
+            *grid.route.warnings,
+            *check_route(grid.route, bundle),
+            *filter(None, [self._passed_over]),
+        ]
         if grid.turned is not None:
             warnings.append(grid.turned.describe())
         warnings += [f"{name} was not found in this scan." for name, ml in volumes.items() if ml == 0]
@@ -145,53 +142,8 @@ class Predictor:
             warnings,
             model,
             probabilities,
-            bool(result.notes),
+            stepped_down=bool(result.notes),
         )
-
-
-def check_volume(volume: Volume, bundle: Bundle, region: RegionOfInterest | None, force: bool) -> list[str]:
-    """Refuses scans the model can't answer for, and returns warnings about the doubtful ones."""
-    channels = len(bundle.channels)
-    if volume.voxels.shape[0] != channels:
-        names = ", ".join(channel["name"] for channel in bundle.channels)
-        one, several = "Export one volume of it, in grey scale.", "Give one file per channel, in this order."
-        raise ValueError(
-            f"{volume.name} has {volume.voxels.shape[0]} channel(s), the model {bundle.name} needs {channels}: {names}."
-            f" {one if channels == 1 else several}"
-        )
-    box = whole_box(volume.shape)
-    if region is not None:
-        box = box_of_region(region, volume.shape, volume.ijk_to_ras)
-        if not within_region(region, box, volume.ijk_to_ras).any():  # but its corners' box
-            raise ValueError(
-                "the region of interest lies outside the scan or between voxel centres: move it onto the scan, or"
-                " enlarge it."
-            )
-    largest, smallest = bundle.field_of_view_mm["largest"], bundle.field_of_view_mm["smallest"]
-    seen = seen_mm(box, volume.ijk_to_ras, region)
-    if _excess(seen, largest) > FIELD_OF_VIEW_DOUBT:  # perhaps by padding alone
-        seen = seen_mm(scanned_box(volume, box), volume.ijk_to_ras, region)
-    excess = _excess(seen, largest)
-    shown, known, least = (times(reversed(extent), ".0f") for extent in (seen, largest, smallest))
-    message = (
-        f"{volume.name} shows {shown} mm, the model {bundle.name} knows crops of up to {known} mm (R x A x S)"
-    )
-    advice = "place a region of interest of about that size around the structure."
-    if excess > FIELD_OF_VIEW_LIMIT and not force:
-        raise FieldOfViewError(f"{message}: {advice}")
-    if excess > FIELD_OF_VIEW_DOUBT:
-        return [f"{message}: expect false findings, or {advice}"]
-    if any(s < 0.6 * m for s, m in zip(seen, smallest, strict=True)):
-        return [
-            f"{volume.name} shows only {shown} mm, less than the {least} mm (R x A x S) that the"
-            f" model {bundle.name} was trained on: the structure may be cut off."
-        ]
-    return []
-
-
-def _excess(extent: Sequence[float], largest: Sequence[float]) -> float:
-    """By which factor an extent (S, A, R) exceeds the largest that the model knows."""
-    return max(mm / limit for mm, limit in zip(extent, largest, strict=True))
 
 
 def _label_map(logits: np.ndarray, grid: NetworkGrid, bundle: Bundle, outside: np.ndarray) -> np.ndarray:

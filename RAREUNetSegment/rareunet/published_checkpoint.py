@@ -119,9 +119,11 @@ def load_plain(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        what = f" ({named[1]})" if named else ""
         raise BundleError(
-            f"{path} holds more than tensors and plain values, and loading it could run code ({first_line(error)})."
-            " Save its 'model_state_dict' alone with torch.save where it was trained, and import that."
+            f"{path} holds more than tensors and plain values{what}: loading it could run code. Save its"
+            " 'model_state_dict' alone with torch.save where it was trained, and import that."
         ) from None
     except OSError:  # there is none, or it may not be read: the message says which
         raise
@@ -245,4 +247,5 @@ def _provenance(
     facts: dict[str, Any] = {"source": "https://github.com/simonwinther/RARE-UNet", "file": path.name}
     known = {key: content.get(key) for key in ("epoch", "best_metric")}
     facts |= {key: value for key, value in known.items() if isinstance(value, int | float)}
-    return {**facts, "dataset": str(settings["dataset"].get("name"))}
+    protocol = {"fit": {"protocol": "published"}}  # as a training here would note it
+    return {**facts, "dataset": str(settings["dataset"].get("name")), "settings": protocol}

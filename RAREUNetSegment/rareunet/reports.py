@@ -30,6 +30,8 @@ class CaseReport:
         output: label map that was written, '' if none was.
         status: DONE, FAILED or NOT_RUN.
         reason: why it is not done, '' if it is.
+        roi: the region of interest as --roi takes it, '' for the whole scan.
+        entry_depth: the depth that was asked for, or "auto".
         route: the way through the network, for a person.
         resampled_axes: names of the axes that were resampled.
     """
@@ -39,6 +41,8 @@ class CaseReport:
     output: str = ""
     status: str = NOT_RUN
     reason: str = ""
+    roi: str = ""
+    entry_depth: str = "auto"
     spacing_mm: dict[str, float] = field(default_factory=dict)
     route: str = ""
     axis_depths: dict[str, int] = field(default_factory=dict)

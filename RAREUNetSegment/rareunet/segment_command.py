@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rareunet.errors import MemoryLadderError
+from rareunet.errors import FieldOfViewError, MemoryLadderError
 from rareunet.reports import DONE, FAILED, CaseReport, write_report
 from rareunet.volume_files import (
     case_name,
@@ -21,6 +21,7 @@ from rareunet.volume_files import (
     write_label_map,
     write_volume,
 )
+from rareunet.whole_files import make_folder
 
 if TYPE_CHECKING:
     from rareunet.bundle import Bundle
@@ -60,21 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
         jobs = plan(arguments.scans, arguments.output, channels, with_probabilities=arguments.probabilities)
         predictor = _load(bundle, arguments.device, world_size)
         for folder in (arguments.output, *([] if report is None else [report.parent])):
-            _make_folder(folder)
+            make_folder(folder)
     except (ValueError, OSError) as error:
         print(f"rareunet segment: {error}", file=sys.stderr)
         return 2
     return _segment_all(predictor, jobs[rank::world_size], arguments, report)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"{folder} is not a folder and can't be made one ({error.strerror}): choose a name that is free, in a"
-            " folder that you may write to."
-        ) from error
 
 
 def plan(scans: Sequence[str], folder: Path, channels: int, *, with_probabilities: bool = False) -> list[Job]:
@@ -138,7 +129,11 @@ def _segment_all(
 ) -> int:
     from tqdm import tqdm
 
-    cases = [CaseReport(job.case, [str(path) for path in job.inputs]) for job in jobs]
+    roi = "" if arguments.roi is None else arguments.roi.to_text()
+    depth = "auto" if arguments.entry_depth is None else str(arguments.entry_depth)
+    cases = [
+        CaseReport(job.case, [str(path) for path in job.inputs], roi=roi, entry_depth=depth) for job in jobs
+    ]
     code = 0
     try:
         # disable=None: no bar where stderr is a file.
@@ -175,13 +170,17 @@ def _segment(predictor: Predictor, job: Job, case: CaseReport, arguments: argpar
             with_probabilities=arguments.probabilities,
         )
         _write(job, prediction, volume)
+    except FieldOfViewError as error:
+        case.status, case.reason = FAILED, f"{error} (--roi R,A,S,size_R,size_A,size_S in mm, or --force)"
+        return f"failed: {case.reason}"
     except Exception as error:  # one scan's failure, whatever its kind, must not stop the others
         known = isinstance(error, ValueError | OSError | ImportError | MemoryLadderError)
         case.status, case.reason = FAILED, str(error) if known else f"{type(error).__name__}: {error}"
         return f"failed: {case.reason}"
     case.fill(prediction)
     case.status, case.output = DONE, str(job.output)
-    return prediction.describe()
+    found = ", ".join(f"{name} {ml:.2f} ml" for name, ml in prediction.volumes_ml.items())
+    return f"{prediction.describe()} {found} -> {job.output}"
 
 
 def _write(job: Job, prediction: Prediction, volume: Volume) -> None:

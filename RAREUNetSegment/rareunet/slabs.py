@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rareunet.device import computes_in_bfloat16
-from rareunet.geometry import Shape
 
 FORMAT = torch.channels_last_3d
+PerAxis = tuple[int, int, int]  # (Z, Y, X)
 # Output of one slab in float32. Small ones make threads wait for each other often; larger ones leave the cache, and
 # glibc asks the system for each block of 32 MB and more anew.
 SLAB_BYTES = 16_000_000
@@ -110,7 +110,7 @@ def activate(layers: Sequence[Normed]) -> None:
             slab.copy_(values)
 
 
-def up_convolve(features: Tensor, kernel: Tensor, bias: Tensor | None, stride: Shape) -> Tensor:
+def up_convolve(features: Tensor, kernel: Tensor, bias: Tensor | None, stride: PerAxis) -> Tensor:
     """Transposed convolution that multiplies each axis by its stride, 1 or 2 (kernel size 1 or 3 there)."""
     batch, _, *size = features.shape
     larger = [n * s for n, s in zip(size, stride, strict=True)]
@@ -134,7 +134,7 @@ def classify(features: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     return result
 
 
-def max_pool(features: Tensor, size: Shape) -> Tensor:
+def max_pool(features: Tensor, size: PerAxis) -> Tensor:
     """Takes the largest of each box of `size` voxels, 1 or 2 along each axis."""
     smaller = [n // s for n, s in zip(features.shape[2:], size, strict=True)]
     result = torch.empty((*features.shape[:2], *smaller), dtype=features.dtype, memory_format=FORMAT)
@@ -165,7 +165,7 @@ def _convolve_slab(part: Tensor, planes: slice, kernel: Tensor, bias: Tensor | N
     return _convolve3d(slab, kernel, bias, (0, y, x))
 
 
-def _convolve3d(features: Tensor, kernel: Tensor, bias: Tensor | None, padding: Shape) -> Tensor:
+def _convolve3d(features: Tensor, kernel: Tensor, bias: Tensor | None, padding: PerAxis) -> Tensor:
     """conv3d by oneDNN. PyTorch's own rule leaves x out of the size, and so sends small grids to a slow kernel."""
     features, kernel, bias = _computable(features, kernel, bias)
     if torch.backends.mkldnn.is_available() and features[0, 0].numel() >= FEWEST_VOXELS:
@@ -174,7 +174,7 @@ def _convolve3d(features: Tensor, kernel: Tensor, bias: Tensor | None, padding: 
 
 
 def _up_convolve3d(
-    features: Tensor, kernel: Tensor, bias: Tensor | None, stride: Shape, padding: Shape, extra: Shape
+    features: Tensor, kernel: Tensor, bias: Tensor | None, stride: PerAxis, padding: PerAxis, extra: PerAxis
 ) -> Tensor:
     """conv_transpose3d by oneDNN, for the same reason; in bfloat16 it takes three times as long as in float32."""
     features = features.to(torch.float32, memory_format=FORMAT)

@@ -153,7 +153,9 @@ def _extension(path: Path) -> str:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    """Broken links are files too: that they lead nowhere is told when they are read."""
+    files = (file for file in folder.iterdir() if file.is_file() or not file.exists())
+    return sorted(file for file in files if not file.name.startswith("."))
 
 
 def _scans_in_folder(folder: Path, model_channels: int) -> list[Path | list[Path]]:

@@ -39,6 +39,21 @@ def write_whole(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder for results, and those above it, where there is none.
+
+    Raises:
+        ValueError: it can't be made, or the name is a file's; the message says what to do.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{folder} is not a folder and can't be made one ({error.strerror}): choose a name that is free, in a"
+            " folder that you may write to."
+        ) from error
+
+
 def _sync_folder(folder: Path) -> None:
     """Makes the new name itself survive a power cut; systems that can't open folders do so by themselves."""
     if os.name == "posix":

@@ -48,7 +48,9 @@ class TrainingRun:
 
     def can_be_killed(self) -> bool:
         """Whether a run writes here from this computer: on another its process number means nothing."""
-        return self.is_running() and self.progress().host == platform.node()
+        progress = self.progress()
+        # To the system, 0 and below name groups of processes: Slicer's own among them.
+        return self.is_running() and progress.pid > 0 and progress.host == platform.node()
 
     def has_checkpoint(self) -> bool:
         return (self.folder / CHECKPOINT).is_file()

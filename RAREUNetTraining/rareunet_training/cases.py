@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,23 +12,14 @@ import numpy as np
 from rareunet.volume import Volume
 from rareunet.volume_files import read_volume
 from rareunet_training.grids import describe_difference, on_grid_of
-from rareunet_training.layouts import find_files
+from rareunet_training.layouts import CaseFiles, find_files
 
 if TYPE_CHECKING:
     from rareunet_training.configuration import DataConfig
 
 
-@dataclass(frozen=True)
-class Case:
-    """A labelled scan on disk: one file per channel or one with all, and its label map.
-
-    `channels` names the images where a CSV file's columns do.
-    """
-
-    name: str
-    images: tuple[Path, ...]
-    label: Path
-    channels: tuple[str, ...] = ()
+class Case(CaseFiles):
+    """A labelled scan on disk."""
 
     def read(self) -> tuple[Volume, Volume]:
         """The scan and its label map, both stored in the scan's axes.

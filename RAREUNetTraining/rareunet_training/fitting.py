@@ -109,7 +109,6 @@ def _prepare_and_train(
     processes: Processes,
     progress: ProgressWriter,
 ) -> Path:
-
     progress.tell("checking")
     training, validation = load_data(config, output, processes)
     bundle = describe_bundle(config, training.facts)
@@ -118,13 +117,12 @@ def _prepare_and_train(
     memory = estimate_memory(
         config, bundle, [*training.facts, *validation.facts], device, processes.local_world_size
     )
-    trainer = Trainer(
-        config, bundle, training, validation, output, processes, progress.step, should_stop
-    )  # fmt: skip
+    trainer = Trainer(config, bundle, training, validation, output, processes, progress.step, should_stop)
     changed: list[str] = []
-    if resume and processes.is_first and not trainer.checkpoint.exists():
+    begun = resume and processes.from_first(trainer.checkpoint.exists())
+    if resume and not begun and processes.is_first:
         print(f"{trainer.checkpoint} does not exist: the training starts anew", file=sys.stderr, flush=True)
-    if resume and processes.from_first(trainer.checkpoint.exists()):
+    if begun:
         changed = trainer.resume()
     elif config.model.start_from:
         trainer.start_from(Bundle.load(config.model.start_from))
@@ -137,7 +135,12 @@ def _prepare_and_train(
         spacings = [facts.spacing_mm for facts in training.facts]
         if warning := small_batches_warning(spacings, config.fit, trainer.settings):
             print(f"warning: {warning}", file=sys.stderr, flush=True)
-        if trainer.epoch or trainer.step:
+        if trainer.epoch >= config.fit.epochs:
+            print(
+                f"{trainer.epoch} epochs are done, {config.fit.epochs} asked for: it remains to score",
+                flush=True,
+            )
+        elif trainer.epoch or trainer.step:
             print(f"going on in epoch {trainer.epoch + 1} after step {trainer.step}", flush=True)
         if changed:
             print(f"changed settings: {', '.join(changed)}", flush=True)
@@ -198,7 +201,7 @@ def finish(trainer: Trainer, output: Path) -> Path:
 
 def _line(report: EpochReport, now: Progress) -> str:
     """What an epoch brought; with the time left, because a log shows no bar."""
-    dice = "".join(f"  {name}: {value:.3f}" for name, value in report.dice().items())
+    dice = ", ".join(f"{name} {value:.3f}" for name, value in report.dice().items())
     left = f"  {duration(now.seconds_left)} left" if now.seconds_left >= 0 else ""
     spent, loss = f"{report.seconds:.0f} s", f"loss {report.losses['total']:.4f}"
-    return f"epoch {report.epoch}/{now.epochs}  {spent}  {loss}{dice}{left}"
+    return f"epoch {report.epoch}/{now.epochs}  {spent}  {loss}{f'  Dice {dice}' if dice else ''}{left}"

@@ -114,6 +114,11 @@ def _pair_in(folder: Path) -> tuple[Path, Path]:
     for images, labels in PAIRS:
         if (folder / images).is_dir() and (folder / labels).is_dir():
             return folder / images, folder / labels
+    if images_in(folder):
+        raise ValueError(
+            f"{folder} holds images alone: name the folder of their label maps too (data.labels, or --labels of check),"
+            " or give the folder above both."
+        )
     inside = sorted(path.name for path in folder.iterdir() if path.is_dir())
     raise ValueError(f"{folder} holds the folders {', '.join(inside[:8]) or '(none)'}: {ACCEPTED}.")
 

@@ -29,8 +29,8 @@ BASE_BYTES = 0.6e9
 OVERHEAD = 1.2
 GB = 1e9
 WHAT_TO_DO = (
-    "lower fit.patch, fit.wide_patch, fit.batch_size, fit.coarse_patches or data.cache_gb, or choose a smaller network"
-    " (model.network)."
+    "set fit.precision=bfloat16, lower fit.patch, fit.wide_patch, fit.batch_size, fit.coarse_patches or data.cache_gb,"
+    " or choose a smaller network (model.network)."
 )
 
 

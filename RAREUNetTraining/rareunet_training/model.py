@@ -98,10 +98,18 @@ def take_weights(network: RAREUNet, bundle: Bundle) -> None:
     }
     if not any(name.startswith("encoder.1.") for name in fitting):
         raise ValueError(
-            f"model.start_from: the network of {bundle.name} ({bundle.architecture}) has another shape: choose its"
-            " preset and network, or start without it."
+            f"model.start_from: the network of {bundle.name} has another shape ({_differences(bundle, network)}):"
+            " choose its preset and network, or start without it."
         )
     network.load_state_dict({**ours, **fitting})
+
+
+def _differences(bundle: Bundle, network: RAREUNet) -> str:
+    """In what a model's architecture differs from a network's."""
+    theirs, ours = asdict(Architecture(**bundle.architecture)), asdict(network.architecture)
+    return ", ".join(
+        f"{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]
+    )
 
 
 def learnt_cases(bundle: Bundle, names: Sequence[str]) -> list[str]:

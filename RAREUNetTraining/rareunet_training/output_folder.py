@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from rareunet.file_lock import lock
+from rareunet.whole_files import make_folder
 from rareunet_training import PROCESS_STARTED
 from rareunet_training.distributed import Processes
 from rareunet_training.progress import LOCK_FILE, STOP_FILE
@@ -28,7 +29,7 @@ def claimed(folder: Path, resume: bool, processes: Processes) -> Iterator[None]:
     with ExitStack() as held:
         problem = ""
         if processes.is_first:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             if not _lock_soon(held.enter_context(open(folder / LOCK_FILE, "ab"))):
                 problem = (
                     f"another run writes to {folder}: wait for its end, stop it by a file named stop in there, or"

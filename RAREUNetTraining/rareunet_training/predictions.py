@@ -137,7 +137,11 @@ def _files_by_condition(folder: Path, conditions: Sequence[Condition]) -> dict[C
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    files = {case_name(path): path for path in images_in(folder)} if folder.is_dir() else {}
+    files: dict[str, Path] = {}
+    for path in images_in(folder) if folder.is_dir() else ():
+        other = files.setdefault(case_name(path), path)
+        if other != path:
+            raise ValueError(f"{folder}: {other.name} and {path.name} are predictions of one case: keep one.")
     if not files:
         raise ValueError(f"{folder} holds no label maps: give a folder of files named like the cases.")
     return files

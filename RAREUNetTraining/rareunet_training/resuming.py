@@ -8,8 +8,8 @@ FIXED = (
     "model.channels", "model.reference_spacing_mm", "fit.method", "fit.protocol", "fit.patch", "fit.wide_patch",
     "fit.batch_size", "fit.seed",
 )  # fmt: skip
-# Where and how long it runs: changed as a matter of course.
-FREE = ("data.cache_gb", "fit.epochs", "fit.device", "fit.workers", "log.tensorboard", "log.wandb")
+# Where it runs: changed as a matter of course.
+FREE = ("data.cache_gb", "fit.device", "fit.workers", "log.tensorboard", "log.wandb")
 
 
 def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

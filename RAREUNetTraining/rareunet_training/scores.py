@@ -154,29 +154,6 @@ def resolution_card(scores: Sequence[Score], label_names: Sequence[str]) -> list
     return card
 
 
-def table(scores: Sequence[Score], label_names: Sequence[str]) -> str:
-    """A line per condition: mean +- standard deviation over cases, what else was measured, median seconds."""
-    measured = any(score.in_world for score in scores)
-    extra = [
-        ("dice", "world Dice"),
-        ("hd95_mm", "HD95 mm"),
-        ("surface_dice", "surface Dice"),
-        ("volume_error_percent", "volume %"),
-    ]
-    head = f"{'condition':<24} {'cases':>5}  {'Dice':<15}" + "".join(f" {name:>22}" for name in label_names)
-    lines = [head + ("".join(f" {title:>12}" for _, title in extra) + f" {'seconds':>8}" if measured else "")]
-    for condition, rows in by_condition_and_spacing(scores).items():
-        dice = summarise(rows)
-        line = f"{condition:<24} {dice.cases:>5}  {dice.text():<15}"
-        line += "".join(f" {_fixed(value, 3):>22}" for value in dice.by_label)
-        if measured:
-            for metric, _ in extra:
-                line += f" {_fixed(summarise(rows, metric, 'world').mean, METRICS[metric].decimals):>12}"
-            line += f" {_fixed(median_of([row.seconds for row in rows]), 3):>8}"
-        lines.append(line)
-    return "\n".join(lines)
-
-
 def not_found(scores: Sequence[Score], label_names: Sequence[str]) -> list[str]:
     """Sentences that count the structures which one side alone has; they have no HD95 and are not in its mean."""
     sentences = []
@@ -226,10 +203,6 @@ def write_csv(scores: Sequence[Score], label_names: Sequence[str], path: Path) -
             for metric, frame in columns:
                 row += map(_cell, s.values(metric, frame) or [np.nan] * len(label_names))
             writer.writerow(row)
-
-
-def _fixed(value: float, decimals: int) -> str:
-    return f"{value:.{decimals}f}" if np.isfinite(value) else "-"
 
 
 def _cell(value: float) -> str:

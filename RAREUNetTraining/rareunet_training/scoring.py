@@ -116,8 +116,7 @@ def _read_all(cases: Sequence[Case], contestants: Sequence[Contestant]) -> None:
 
 def usual_protocol(bundle: Bundle) -> str:
     """ "published" for a study model that was trained on the published labels, else "standard"."""
-    trained = bundle.training.get("settings", {}).get("fit", {}).get("protocol")
-    return "published" if trained == "published" else "standard"
+    return "published" if bundle.learnt_displaced else "standard"
 
 
 def model_facts(bundle: Bundle, presented: str = "") -> dict[str, str | int]:

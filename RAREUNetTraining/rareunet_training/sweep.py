@@ -21,6 +21,7 @@ from optuna.distributions import distribution_to_json
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
+from rareunet.whole_files import make_folder
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.search_space import ORIGINAL_KEY, Plan
 from rareunet_training.trainer import EpochReport, NonFiniteLossError, TrainingStopped
@@ -45,7 +46,7 @@ def open_study(plan: Plan, storage: str = "") -> optuna.Study:
     Raises:
         ValueError: the storage holds a sweep over other settings.
     """
-    plan.output.mkdir(parents=True, exist_ok=True)
+    make_folder(plan.output)
     config = plan.training_config({})
     study = optuna.create_study(
         study_name="sweep",

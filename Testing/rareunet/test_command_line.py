@@ -131,6 +131,14 @@ def test_label_maps_lie_on_the_grids_of_their_scans(segment, scans, tmp_path):
         assert set(np.unique(answer.voxels)) <= {0, 5, 9}
 
 
+def test_what_was_found_is_told_with_the_file(segment, scans, tmp_path, capsys):
+    assert segment(scans) == 0
+    lines = capsys.readouterr().out.splitlines()
+    label_map = read_volume(tmp_path / "out" / "b.nii.gz").voxels
+    ml = [np.count_nonzero(label_map == value) * 4 / 1000 for value in (5, 9)]
+    assert lines[1].endswith(f"five {ml[0]:.2f} ml, nine {ml[1]:.2f} ml -> {tmp_path / 'out' / 'b.nii.gz'}")
+
+
 def test_json_report_says_what_was_done(segment, scans, tmp_path, tiny_bundle):
     report = tmp_path / "reports" / "report.json"
     assert segment(scans, "--report", report) == 0
@@ -146,6 +154,7 @@ def test_json_report_says_what_was_done(segment, scans, tmp_path, tiny_bundle):
     assert thick["device"] == "cpu"
     assert set(thick["seconds"]) == {"prepare", "network", "finish"}
     assert set(thick["volumes_ml"]) == {"five", "nine"}
+    assert (thick["roi"], thick["entry_depth"]) == ("", "auto")
     assert thick["model"] == {"name": "tiny", "version": "0.1.0", "sha256": tiny_bundle.sha256}
     assert [p.name for p in report.parent.iterdir()] == ["report.json"]
 
@@ -256,7 +265,9 @@ def test_interruption_while_loading(segment, scans, monkeypatch):
 
 @pytest.mark.parametrize("right", ["-2", "-2.0", "-.2e1"])
 def test_region_with_negative_coordinates(segment, scans, tmp_path, right):
-    assert segment(scans / "a.nii.gz", "--roi", f"{right},15,10,12,14,14") == 0
+    report = tmp_path / "r.json"
+    assert segment(scans / "a.nii.gz", "--roi", f"{right},15,10,12,14,14", "--report", report) == 0
+    assert cases_of(report)[0]["roi"] == "-2,15,10,12,14,14"
     label_map = read_volume(tmp_path / "out" / "a.nii.gz").voxels[0]
     assert label_map.any()
     assert not label_map[:, :, 15:].any()  # x from 5 mm on
@@ -264,13 +275,18 @@ def test_region_with_negative_coordinates(segment, scans, tmp_path, right):
 
 def test_fixed_entry_depth(segment, scans, tmp_path):
     assert segment(scans, "--entry-depth", 1, "--report", tmp_path / "r.json") == 0
-    assert all(set(case["axis_depths"].values()) == {1} for case in cases_of(tmp_path / "r.json"))
+    for case in cases_of(tmp_path / "r.json"):
+        assert set(case["axis_depths"].values()) == {1}
+        assert case["entry_depth"] == "1"
 
 
 def test_large_scan_needs_force(segment, tmp_path, make_scan):
     write_volume(tmp_path / "large.nii.gz", make_scan((100, 20, 20)))
     assert segment(tmp_path / "large.nii.gz", "--report", tmp_path / "r.json") == 1
-    assert "region of interest" in cases_of(tmp_path / "r.json")[0]["reason"]
+    reason = cases_of(tmp_path / "r.json")[0]["reason"]
+    assert "region of interest" in reason
+    assert "--roi" in reason
+    assert "--force" in reason
     assert segment(tmp_path / "large.nii.gz", "--force", "--report", tmp_path / "r.json") == 0
     assert "false findings" in cases_of(tmp_path / "r.json")[0]["warnings"][0]
 

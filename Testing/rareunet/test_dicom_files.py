@@ -87,8 +87,14 @@ def test_other_files_beside_a_dicom_series_are_passed_over(tmp_path):
 
 
 def test_dicom_several_series(tmp_path):
-    dicom(dicom(tmp_path / "study"), positions=(0, 1, 2), uid="1.2.3.5")
-    refused(tmp_path / "study", "2 DICOM series", "1.2.3.4 (5 x 4 x 4)", "1.2.3.5 (5 x 4 x 3)", "--series")
+    dicom(dicom(tmp_path / "study"), positions=(0, 1, 2), uid="1.2.3.5", title="T1 sag ")
+    refused(
+        tmp_path / "study",
+        "2 DICOM series",
+        "1.2.3.4 (5 x 4 x 4)",
+        "1.2.3.5 ('T1 sag', 5 x 4 x 3)",
+        "--series",
+    )
     refused(tmp_path / "study", "2 DICOM series", series="9.9")
     assert read_volume(tmp_path / "study", series="1.2.3.5").shape == (3, 4, 5)
 

@@ -218,6 +218,7 @@ def test_the_bundle_says_what_it_is(files):
     assert loaded.training["epoch"] == 17
     volume = Volume(np.random.default_rng(0).normal(size=(20, 30, 20)), np.eye(4))
     assert Predictor(loaded, "cpu").predict(volume).label_map.shape == (20, 30, 20)
+    assert loaded.learnt_displaced
 
 
 def test_labels_are_numbered_if_not_named(files):
@@ -295,7 +296,9 @@ class Trap:
 
 def test_code_in_a_checkpoint_is_not_run(files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BundleError, match="could run code.*model_state_dict"):
+    with pytest.raises(
+        BundleError, match=r"values \(\S*mkdir\): loading it could run code.*model_state_dict"
+    ):
         import_checkpoint(*files({"model_state_dict": published_weights(), "extra": Trap()}))
     assert not Path("trapped").exists()
 

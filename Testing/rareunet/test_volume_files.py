@@ -147,6 +147,14 @@ def test_scans_in_a_folder(tmp_path):
     assert find_scans([tmp_path], channels=1) == [*a, *others]  # numbered scans
 
 
+def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path):
+    (tmp_path / "gone.nii.gz").symlink_to(tmp_path / "moved.nii.gz")
+    (tmp_path / "notes.txt").symlink_to(tmp_path / "moved.txt")
+    assert find_scans([tmp_path], 1) == [tmp_path / "gone.nii.gz"]
+    with pytest.raises(FileNotFoundError, match="gone.nii.gz does not exist"):
+        read_volume(tmp_path / "gone.nii.gz")
+
+
 def test_a_file_is_itself(tmp_path):
     assert find_scans([tmp_path / "missing.nii", str(tmp_path / "x_0000.nii")], 1) == [
         tmp_path / "missing.nii",

@@ -113,6 +113,16 @@ def test_intensities(data, spoil, severity, words):
     assert words in finding.message
 
 
+def test_label_map_in_place_of_a_scan_is_a_warning(data):
+    blocks = np.zeros((16, 16, 16), np.uint8)
+    blocks[2:10, 2:10, 2:10], blocks[10:14, 2:10, 2:10] = 1, 2
+    blocks[14, 5:9, 5:9] = 3
+    data.add("a", Volume(blocks, np.eye(4)), label=Volume(np.where(blocks == 2, 1, blocks), np.eye(4)))
+    finding = only(data.check())
+    assert finding.severity == "warning"
+    assert finding.message.startswith("the scan looks like a label map")
+
+
 def test_scan_without_any_number(data):
     scan = scan_of()
     scan.voxels[:] = np.nan

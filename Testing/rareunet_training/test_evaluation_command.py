@@ -207,9 +207,9 @@ def test_columns_in_another_order_than_the_models_channels_are_refused(data, tmp
     bundle = replace(save_bundle(tmp_path / "two"), channels=({"name": "T1"}, {"name": "FLAIR"}))
     case = external_cases(str(data)).cases[0]
     for names in (("t1", "flair"), ("CT",), ()):
-        check_channels(bundle, LabelledCases((replace(case, channels=names),), "data"))
+        check_channels(bundle, LabelledCases((case._replace(channels=names),), "data"))
     with pytest.raises(ValueError, match="named FLAIR, T1 in this order, the model's channels T1, FLAIR"):
-        check_channels(bundle, LabelledCases((replace(case, channels=("FLAIR", "T1")),), "data"))
+        check_channels(bundle, LabelledCases((case._replace(channels=("FLAIR", "T1")),), "data"))
 
 
 def test_model_that_tells_nothing_of_its_training_brings_a_warning(data, config, tmp_path):

@@ -104,6 +104,18 @@ def test_predictions_that_can_not_be_scored_are_explained(placed, tmp_path, name
         evaluate_predictions(tmp_path / "theirs", placed[:1], CONDITIONS, [VALUE])
 
 
+def test_two_predictions_of_a_case_are_refused(placed, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    for end in (".nii.gz", ".nrrd"):
+        write_label_map(
+            tmp_path / "theirs" / f"blob_0{end}",
+            np.zeros((22, 26, 24), np.uint8),
+            Volume(np.zeros((22, 26, 24)), oblique()),
+        )
+    with pytest.raises(ValueError, match="blob_0.nii.gz and blob_0.nrrd are predictions of one case"):
+        evaluate_predictions(tmp_path / "theirs", placed[:1], CONDITIONS, [VALUE])
+
+
 def test_predictions_of_a_channel_per_structure_are_no_label_maps(placed, tmp_path):
     volume = Volume(np.zeros((2, 22, 26, 24), np.uint8), oblique())
     (tmp_path / "theirs").mkdir()

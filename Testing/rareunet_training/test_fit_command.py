@@ -46,9 +46,54 @@ def test_resumed_run_tells_changed_settings_and_the_time_left(finished, capsys):
     assert "fit.seed 0 -> 7" in capsys.readouterr().err
     assert start(finished, "--resume", "fit.epochs=3", "fit.learning_rate=0.01") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "changed settings: fit.learning_rate 0.001 -> 0.01" in lines
+    assert "changed settings: fit.epochs 1 -> 3, fit.learning_rate 0.001 -> 0.01" in lines
     (second,) = [line for line in lines if line.startswith("epoch 2/3")]
     assert second.endswith("s left")
+
+
+def test_output_folder_that_can_not_be_made_is_explained(tmp_path, capsys):
+    write_data_set(tmp_path)
+    (tmp_path / "out").write_text("a file")
+    assert start(tmp_path) == 1
+    assert f"{tmp_path / 'out'} is not a folder and can't be made one" in capsys.readouterr().err
+
+
+def test_resumed_run_that_has_its_epochs_says_so(finished, capsys):
+    assert start(finished, "--resume") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "1 epochs are done, 1 asked for: it remains to score" in lines
+    assert not any(line.startswith(("epoch", "going on")) for line in lines)
+
+
+def test_resuming_where_nothing_was_begun_starts_anew(tmp_path, capsys):
+    write_data_set(tmp_path)
+    assert start(tmp_path, "--resume") == 0
+    said = capsys.readouterr()
+    assert f"{tmp_path / 'out' / 'last.ckpt'} does not exist: the training starts anew" in said.err
+    assert any(line.startswith("epoch 1/1") for line in said.out.splitlines())
+
+
+def test_scores_are_written_before_anyone_is_shown_them(tmp_path, monkeypatch, capsys):
+    write_data_set(tmp_path)
+
+    def reader_is_gone(results):
+        raise BrokenPipeError("reader is gone")
+
+    monkeypatch.setattr(fitting, "show", reader_is_gone)
+    assert start(tmp_path) == 1
+    assert "reader is gone" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["scores"]
+    (bundle,) = (tmp_path / "out").glob("*/bundle.json")
+    assert json.loads(bundle.read_text())["resolution_card"]
+
+
+def test_interrupted_command_ends_by_the_code_of_the_signal(monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "run", interrupted)
+    assert main(["fit", "--config", "any.toml", "--output", "out"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_second_run_in_a_folder_is_refused(tmp_path, monkeypatch, capsys):
@@ -118,8 +163,8 @@ def test_processes_without_a_case_are_told(tmp_path, monkeypatch, capsys, rank, 
 
 
 LOWER = (
-    "lower fit.patch, fit.wide_patch, fit.batch_size, fit.coarse_patches or data.cache_gb, or choose a smaller network"
-    " (model.network)."
+    "set fit.precision=bfloat16, lower fit.patch, fit.wide_patch, fit.batch_size, fit.coarse_patches or data.cache_gb,"
+    " or choose a smaller network (model.network)."
 )
 
 

@@ -75,7 +75,7 @@ def test_scans_beyond_the_cache_are_told():
 def test_run_that_cannot_fit_is_refused_with_what_to_lower():
     fits = MemoryEstimate(1 * GB, 2 * GB, 1 * GB, 0, 5 * GB, 5 * GB, "cpu")
     fits.check()
-    lower = "lower fit.patch, fit.wide_patch, fit.batch_size, fit.coarse_patches or data.cache_gb"
+    lower = "set fit.precision=bfloat16, lower fit.patch, fit.wide_patch, fit.batch_size, fit.coarse_patches or data"
     with pytest.raises(ValueError, match=rf"needs about 4\.6 GB on cpu, but 4\.5 GB are free: {lower}"):
         replace(fits, free=4.5 * GB).check()
     on_gpu = replace(fits, device="cuda", free=3.5 * GB)

@@ -15,6 +15,7 @@ from rareunet_training.paper_table import paper_rows, paper_table
 from rareunet_training.published import PUBLISHED
 from rareunet_training.reports.score_pages import write_score_page
 from rareunet_training.score_files import ScoreSet, read_scores, reference_hash, write_scores
+from rareunet_training.score_output import table, table_of_structures
 from rareunet_training.scores import (
     Score,
     by_condition_and_spacing,
@@ -22,7 +23,6 @@ from rareunet_training.scores import (
     not_found,
     resolution_card,
     summarise,
-    table,
     write_csv,
 )
 
@@ -109,14 +109,31 @@ def test_the_papers_overall_is_the_mean_of_its_scales_as_far_as_it_was_rounded()
 
 def test_table_has_a_line_per_condition_with_what_was_measured():
     rows = [scored("a", "native", 0.8, 0.6), scored("a", "isotropic 2 mm", 0.7, NAN, seconds=NAN)]
-    head, first, second = table(rows, LABELS).splitlines()
-    assert "world Dice" in head
-    assert " ".join(first.split()) == "native 1 0.700 +- 0.000 0.800 0.600 0.700 1.00 0.700 0.0 0.100"
+    grids, head, first, second = table(rows).splitlines()
+    assert " ".join(head.split()) == "condition cases Dice Dice HD95 mm surface Dice volume % seconds"
+    assert "on the scan's grid" in grids
+    assert len(grids) == head.index("  seconds")  # the last but one column ends what is in world space
+    assert " ".join(first.split()) == "native 1 0.700 +- 0.000 0.700 1.00 0.700 0.0 0.100"
     assert second.split()[-1] == "-"
+    assert max(map(len, (head, first, second))) <= 100
     slow = [scored(case, "native", 0.8, seconds=s) for case, s in (("a", 0.1), ("b", 0.3), ("c", 9.0))]
-    assert table(slow, LABELS[:1]).split()[-1] == "0.300"  # the median: one busy moment counts little
+    assert table(slow).split()[-1] == "0.300"  # the median: one busy moment counts little
     quick = [replace(row, on_scan=(), in_world=()) for row in rows]
-    assert "world" not in table(quick, LABELS)
+    assert "world" not in table(quick)
+
+
+def test_structures_have_a_table_of_their_own():
+    rows = [
+        scored("a", "native", 0.8, 0.6),
+        scored("b", "native", 0.6, NAN),
+        scored("a", "isotropic 2 mm", NAN, 0.5),
+    ]
+    head, *lines = table_of_structures(rows, LABELS).splitlines()
+    assert head.split() == ["condition", *LABELS]
+    assert [line.split() for line in lines] == [
+        ["native", "0.700", "0.600"],
+        ["isotropic", "2", "mm", "-", "0.500"],
+    ]
 
 
 def test_scans_of_several_spacings_get_a_line_for_each():

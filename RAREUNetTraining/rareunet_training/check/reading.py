@@ -13,6 +13,7 @@ import numpy as np
 from rareunet.channel_grids import join_channels
 from rareunet.geometry import Reorientation
 from rareunet.oblique import tilt_degrees
+from rareunet.scan_checks import is_like_label_map
 from rareunet.volume import Volume
 from rareunet.volume_files import read_volume
 from rareunet_training.cases import Case, grid_problem, label_problem
@@ -33,7 +34,7 @@ def read_case(case: Case) -> CaseReading:
     channels = _attempt(lambda: [read_volume(path) for path in case.images], errors)
     if channels:
         warnings += [note for channel in channels for note in channel.notes]
-        warnings += _channel_differences(channels)
+        warnings += [*_channel_differences(channels), *_label_maps(channels)]
         scan = _attempt(lambda: _join(channels, case.name), errors)
         if scan is not None:
             reading = _with_scan(reading, scan, channels)
@@ -93,6 +94,17 @@ def _channel_differences(channels: Sequence[Volume]) -> list[str]:
         f"channel {name} lies on another grid than {first.name} ({difference}): it is resampled to it."
         for name, difference in differences
         if difference
+    ]
+
+
+def _label_maps(channels: Sequence[Volume]) -> list[str]:
+    """A warning for each channel that is no scan."""
+    voxels = [channel for volume in channels for channel in volume.voxels]
+    return [
+        f"{f'channel {number}' if len(voxels) > 1 else 'the scan'} looks like a label map (areas of one whole number):"
+        " check that the folders of images and labels are not swapped."
+        for number, channel in enumerate(voxels)
+        if is_like_label_map(channel)
     ]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rareunet.bundle import Label
 from rareunet.geometry import Shape, Triple
 from rareunet.reports import check_report_path
-from rareunet.whole_files import write_whole
+from rareunet.whole_files import make_folder, write_whole
 from rareunet_training.cases import Case
 from rareunet_training.check import proposals
 from rareunet_training.check.facts import (
@@ -170,7 +170,7 @@ def write_report(report: CheckReport, path: str | Path) -> None:
     path = Path(path)
     check_report_path(path, FORMATS)
     text = report.to_json() if path.suffix.lower() == ".json" else to_html(report)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_whole(path, text)
 
 

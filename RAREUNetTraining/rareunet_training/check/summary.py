@@ -124,11 +124,10 @@ def along_ras(values: Sequence[float]) -> str:
 
 
 def _row(case: CaseFacts, structure_names: Sequence[str], errors: int, warnings: int) -> Row:
+    channels = f"{case.channels} of " if case.channels > 1 else ""
     return Row(
         name=case.name,
-        size=(f"{case.channels} of " if case.channels > 1 else "") + along_ras(case.shape)
-        if case.shape
-        else "",
+        size=channels + along_ras(case.shape) if case.shape else "",
         spacing=along_ras(case.spacing_mm) if case.spacing_mm else "",
         depths=_depths(case) if case.axis_depths is not None else "",
         orientation=case.orientation,

@@ -19,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rareunet.whole_files import replacing, write_whole
+from rareunet.whole_files import make_folder, replacing, write_whole
 from rareunet_training.commands.contestants import draw_pictures, pictured_case, score_all
 from rareunet_training.commands.scored_data import add_data_arguments, split_words
 from rareunet_training.published import PUBLISHED
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("compare needs two or more: models, scores.json files or folders of predictions.")
     config = read_config(arguments.config, overrides)
     case = pictured_case(names, arguments, config) if arguments.pictures else None
-    arguments.output.mkdir(parents=True, exist_ok=True)  # before the scoring, which can take hours
+    make_folder(arguments.output)  # before the scoring, which can take hours
     sets = score_all(names, arguments, config)
     _write_scores(sets, arguments.output)  # before what may fail: scoring can take hours
     frame = "world" if arguments.world else "scan"

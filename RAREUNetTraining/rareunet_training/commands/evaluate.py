@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rareunet.whole_files import make_folder
 from rareunet_training.commands.scored_data import (
     add_data_arguments,
     find_labelled,
@@ -76,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     labelled = find_labelled(arguments, config)
     model = models[0] if models else ""
     if arguments.output is not None:  # before the scoring, which can take hours
-        arguments.output.mkdir(parents=True, exist_ok=True)
+        make_folder(arguments.output)
     if arguments.predictions is None:
         scores = _score_model(model, arguments, config, labelled)
     else:
@@ -84,6 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         write(scores, arguments.output)
     show(scores)
+    if arguments.output is not None:
+        print(f"\nwritten: scores.json, scores.csv and scores.html in {arguments.output}")
     if arguments.write_card:
         _write_card(model, scores)
     return 0

@@ -1,0 +1,138 @@
+"""What makes a scan one that a model can't answer for, or whose answer is doubtful. Arrays are (C, Z, Y, X)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rareunet.bundle import FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT, Bundle
+from rareunet.errors import FieldOfViewError
+from rareunet.geometry import (
+    Box,
+    RegionOfInterest,
+    box_of_region,
+    describe_extent,
+    seen_mm,
+    whole_box,
+    within_region,
+)
+from rareunet.preprocessing import scanned_box
+from rareunet.routing import Route
+from rareunet.volume import Volume
+from rareunet.wording import times
+
+# Share of the voxels beside the background that equal their neighbour along x. Label maps of hippocampi have 0.8, and
+# half of it where only every fourth voxel is kept; scans, those of integers too, 0.11 at most.
+LABEL_MAP_SHARE = 0.3
+FEWEST_COMPARED = 20
+COMPARED_PLANES = 32
+COMPARED_VOXELS = 100_000
+
+
+def check_scan(volume: Volume, bundle: Bundle, region: RegionOfInterest | None, force: bool) -> list[str]:
+    """Refuses scans that the model can't answer for, and returns warnings about the doubtful ones.
+
+    Raises:
+        ValueError: wrong number of channels, or no voxel in the region.
+        FieldOfViewError: the scan shows far more than the model knows, and force is not set.
+    """
+    _check_channels(volume, bundle)
+    box = _used_box(volume, region)
+    return [*_voxel_warnings(volume, box), *_field_of_view_warnings(volume, bundle, box, region, force)]
+
+
+def check_route(route: Route, bundle: Bundle) -> list[str]:
+    """Warnings about the way that a scan takes through this model."""
+    if not (bundle.learnt_displaced and route.entry_depth):
+        return []
+    # A coarse voxel was given the label of its first fine one, whose centre lies so far from its own.
+    off = (2**route.entry_depth - 1) / 2 * max(route.reference_spacing_mm)
+    return [
+        f"the model {bundle.name} has learnt labels that are displaced at low resolution: entering at depth"
+        f" {route.entry_depth} it answers about {off:.1f} mm off along each axis. Use it for comparisons alone."
+    ]
+
+
+def is_like_label_map(channel: np.ndarray) -> bool:
+    """Whether (Z, Y, X) holds areas of one whole number beside its background, as label maps do and scans don't."""
+    planes = channel[:: max(1, len(channel) // COMPARED_PLANES)]
+    values, counts = np.unique(planes.ravel()[:: max(1, planes.size // COMPARED_VOXELS)], return_counts=True)
+    if not (values == np.rint(values)).all():
+        return False
+    beside = planes[..., :-1] != values[counts.argmax()]
+    equal = planes[..., :-1][beside] == planes[..., 1:][beside]
+    return equal.size >= FEWEST_COMPARED and bool(equal.mean() > LABEL_MAP_SHARE)
+
+
+def _check_channels(volume: Volume, bundle: Bundle) -> None:
+    channels = len(bundle.channels)
+    if volume.voxels.shape[0] == channels:
+        return
+    names = ", ".join(channel["name"] for channel in bundle.channels)
+    one, several = "Export one volume of it, in grey scale.", "Give one file per channel, in this order."
+    raise ValueError(
+        f"{volume.name} has {volume.voxels.shape[0]} channel(s), the model {bundle.name} needs {channels}: {names}."
+        f" {one if channels == 1 else several}"
+    )
+
+
+def _used_box(volume: Volume, region: RegionOfInterest | None) -> Box:
+    if region is None:
+        return whole_box(volume.shape)
+    box = box_of_region(region, volume.shape, volume.ijk_to_ras)
+    if not within_region(region, box, volume.ijk_to_ras).any():  # but its corners' box
+        raise ValueError(
+            f"the region of interest ({describe_extent(region.corners())}) lies outside the scan or between voxel"
+            " centres: move it onto the scan, or enlarge it."
+        )
+    return box
+
+
+def _voxel_warnings(volume: Volume, box: Box) -> list[str]:
+    voxels = volume.voxels[(slice(None), *box)]
+    warnings = []
+    if any(is_like_label_map(channel) for channel in voxels):
+        warnings.append(
+            f"{volume.name} looks like a label map (areas of one whole number), not like a scan: check that the right"
+            " one was chosen."
+        )
+    if not np.isfinite(voxels).all():
+        voxels = volume.voxels[(slice(None), *scanned_box(volume, box))]  # around it they are padding
+    if count := voxels.size - int(np.count_nonzero(np.isfinite(voxels))):
+        # join_channels leaves NaN where a channel shows nothing.
+        beyond = ", or lie beyond a channel's field of view" if len(voxels) > 1 else ""
+        warnings.append(
+            f"{volume.name} has voxels that are NaN or infinite{beyond} ({count}): they count as the lowest intensity."
+        )
+    return warnings
+
+
+def _field_of_view_warnings(
+    volume: Volume, bundle: Bundle, box: Box, region: RegionOfInterest | None, force: bool
+) -> list[str]:
+    largest, smallest = bundle.field_of_view_mm["largest"], bundle.field_of_view_mm["smallest"]
+    seen = seen_mm(box, volume.ijk_to_ras, region)
+    if _excess(seen, largest) > FIELD_OF_VIEW_DOUBT:  # perhaps by padding alone
+        seen = seen_mm(scanned_box(volume, box), volume.ijk_to_ras, region)
+    excess = _excess(seen, largest)
+    shown, known, least = (times(reversed(extent), ".0f") for extent in (seen, largest, smallest))
+    message = (
+        f"{volume.name} shows {shown} mm, the model {bundle.name} knows crops of up to {known} mm (R x A x S)"
+    )
+    advice = "place a region of interest of about that size around the structure."
+    if excess > FIELD_OF_VIEW_LIMIT and not force:
+        raise FieldOfViewError(f"{message}: {advice}")
+    if excess > FIELD_OF_VIEW_DOUBT:
+        return [f"{message}: expect false findings, or {advice}"]
+    if any(s < 0.6 * m for s, m in zip(seen, smallest, strict=True)):
+        return [
+            f"{volume.name} shows only {shown} mm, less than the {least} mm (R x A x S) that the"
+            f" model {bundle.name} was trained on: the structure may be cut off."
+        ]
+    return []
+
+
+def _excess(extent: Sequence[float], largest: Sequence[float]) -> float:
+    """By which factor an extent (S, A, R) exceeds the largest that the model knows."""
+    return max(mm / limit for mm, limit in zip(extent, largest, strict=True))
