@@ -13,6 +13,7 @@ from rareunet.errors import BundleError
 from rareunet.intensity import IntensityRule
 
 DESCRIPTION_FILE, WEIGHTS_FILE, HASHES_FILE = "bundle.json", "weights.safetensors", "SHA256SUMS"
+LARGEST_LABEL = 65535  # as bundle.schema.json has it: what 16 bits hold
 
 
 def verify(folder: Path) -> dict[str, str]:

@@ -125,12 +125,10 @@ def route_for(
             _route_axis(axis, spacing[axis], reference[axis], deepest, limit) if way[0] > limit else way
             for axis, way in enumerate(ways)
         ]
-    if entry_depth is None and min(depth for depth, _, _ in ways) == 0:
+    if min(depth for depth, _, _ in ways) == 0:
         ways = [
-            (0, reference[axis], warning)
-            if _waits_unevenly(depth, target, reference[axis])
-            else (depth, target, warning)
-            for axis, (depth, target, warning) in enumerate(ways)
+            (0, own, warning) if _waits_unevenly(depth, target, own) else (depth, target, warning)
+            for own, (depth, target, warning) in zip(reference, ways, strict=True)
         ]
     depths, targets, warnings = zip(*ways, strict=True)
     return Route(spacing, reference, depths, targets, tuple(w for w in warnings if w))

@@ -12,6 +12,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from rareunet.bundle_format import LARGEST_LABEL
 from rareunet.wording import times
 
 COLORS = (
@@ -19,7 +20,6 @@ COLORS = (
     (155, 108, 196), (75, 181, 176), (226, 127, 174), (150, 111, 76),
 )  # fmt: skip
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")  # as bundle.schema.json has it
-LARGEST_LABEL = 65535
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,16 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from rareunet.file_lock import is_locked
-from rareunet_training.progress import LOCK_FILE, PROGRESS_FILE, STOP_FILE, Progress
+from rareunet_training.progress import (
+    CHECKPOINT_FILE,
+    HISTORY_FILE,
+    LOCK_FILE,
+    PROGRESS_FILE,
+    STOP_FILE,
+    Progress,
+)
 
 LOG_FILE, CONFIG_FILE = "log.txt", "config.toml"
-HISTORY_FILE, CHECKPOINT = "history.csv", "last.ckpt"
 LOG_BYTES = 20_000
 ENDED = ("finished", "stopped", "failed")
 
@@ -53,7 +59,7 @@ class TrainingRun:
         return self.is_running() and progress.pid > 0 and progress.host == platform.node()
 
     def has_checkpoint(self) -> bool:
-        return (self.folder / CHECKPOINT).is_file()
+        return (self.folder / CHECKPOINT_FILE).is_file()
 
     def history(self) -> list[dict[str, float]]:
         """Rows of history.csv by epoch; empty cells are left out, as is a row that is not whole."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from RAREUNetTrainingLib.training_choice import TrainingChoice
 from RAREUNetTrainingLib.training_process import Process, ProcessFactory, check_command, install_command
-from RAREUNetTrainingLib.training_run import end_of_file
+from RAREUNetTrainingLib.training_run import LOG_FILE, end_of_file
 
 CHECK, INSTALL = "check", "install"
 
@@ -24,7 +24,7 @@ class Tasks:
     def __init__(self, folder: Path, processFactory: ProcessFactory) -> None:
         self.folder, self.processFactory = folder, processFactory
         self.kind = ""  # of the task that runs; '' while none does
-        self.log = folder / "log.txt"
+        self.log = folder / LOG_FILE
         self._process: Process | None = None
         self._onEnded: Callable[[int], None] | None = None
 

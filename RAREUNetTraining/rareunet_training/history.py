@@ -9,6 +9,7 @@ from typing import Any
 
 from rareunet.whole_files import replacing
 from rareunet_training.configuration import TrainingConfig
+from rareunet_training.progress import HISTORY_FILE
 from rareunet_training.trainer import EpochReport
 
 WANDB_ID_FILE = "wandb_id.txt"
@@ -26,7 +27,7 @@ class History:
     """
 
     def __init__(self, folder: Path, config: TrainingConfig, first_epoch: int = 0) -> None:
-        self.path = folder / "history.csv"
+        self.path = folder / HISTORY_FILE
         self.rows = [row for row in read_history(self.path) if int(row["epoch"]) <= first_epoch]
         self._events = _tensorboard(folder, first_epoch) if config.log.tensorboard else None
         self._wandb = _weights_and_biases(config, folder, first_epoch) if config.log.wandb else None

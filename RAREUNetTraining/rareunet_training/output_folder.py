@@ -12,7 +12,7 @@ from rareunet.file_lock import lock
 from rareunet.whole_files import make_folder
 from rareunet_training import PROCESS_STARTED
 from rareunet_training.distributed import Processes
-from rareunet_training.progress import LOCK_FILE, STOP_FILE
+from rareunet_training.progress import CHECKPOINT_FILE, LOCK_FILE, STOP_FILE
 
 # The processes that load data for a killed run hold its lock too, until they see that it is gone: within 5 s.
 SECONDS_TO_BE_GONE = 10.0
@@ -35,7 +35,7 @@ def claimed(folder: Path, resume: bool, processes: Processes) -> Iterator[None]:
                     f"another run writes to {folder}: wait for its end, stop it by a file named stop in there, or"
                     " choose a new --output folder."
                 )
-            elif not resume and (folder / "last.ckpt").exists():
+            elif not resume and (folder / CHECKPOINT_FILE).exists():
                 problem = (
                     f"{folder} holds a run that was begun: go on with it by --resume, or choose a new --output"
                     " folder."

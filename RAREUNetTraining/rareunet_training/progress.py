@@ -19,6 +19,8 @@ from rareunet.whole_files import write_whole
 STOP_FILE = "stop"
 PROGRESS_FILE = "progress.json"
 LOCK_FILE = "run.lock"  # locked while a run writes to the folder
+CHECKPOINT_FILE = "last.ckpt"
+HISTORY_FILE = "history.csv"
 SECONDS_BETWEEN_WRITES = 1.0
 
 

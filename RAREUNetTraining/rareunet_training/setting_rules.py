@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rareunet.architecture import PRESETS
+from rareunet.bundle_format import LARGEST_LABEL
 
 if TYPE_CHECKING:
     from rareunet_training.configuration import TrainingConfig
@@ -107,7 +108,7 @@ def _check_labels(labels: list[dict[str, Any]]) -> None:
             raise ValueError(
                 f"model.labels has {label}: each needs value, name and color, and may have terminology, for example"
                 ' {value = 1, name = "Liver", color = [200, 80, 60]}.'
-                " A value is 1 to 65535, a part of a color 0 to 255."
+                f" A value is 1 to {LARGEST_LABEL}, a part of a color 0 to 255."
             )
     if len(labels) > MOST_LABELS:
         raise ValueError(f"model.labels names {len(labels)} structures: {MOST_LABELS} are possible.")
@@ -123,7 +124,7 @@ def _is_label(label: dict[str, Any]) -> bool:
     value, name, color = (label.get(key) for key in ("value", "name", "color"))
     return (
         set(label) <= {"value", "name", "color", "terminology"}
-        and _is_whole(value, 1, 65535)
+        and _is_whole(value, 1, LARGEST_LABEL)
         and isinstance(name, str)
         and name != ""
         and isinstance(color, list | tuple)

@@ -28,6 +28,7 @@ from rareunet_training.distributed import Processes
 from rareunet_training.evaluation import Metrics, evaluate
 from rareunet_training.loss import total_loss
 from rareunet_training.model import take_weights
+from rareunet_training.progress import CHECKPOINT_FILE
 from rareunet_training.resuming import changed_settings
 from rareunet_training.samples import SampleCache
 from rareunet_training.schedule import Schedule
@@ -94,7 +95,7 @@ class Trainer:
     ) -> None:
         self.config, self.bundle, self.training, self.validation = config, bundle, training, validation
         self.processes, self.on_step, self.should_stop = processes or Processes(), on_step, should_stop
-        self.checkpoint = folder / "last.ckpt"
+        self.checkpoint = folder / CHECKPOINT_FILE
         fit = config.fit
         self.device = self.processes.device(fit.device)
         torch.manual_seed(fit.seed)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from rareunet import bundle as bundle_module
-from rareunet.bundle import Bundle, find_bundle, packaged_models
-from rareunet.bundle_format import verify, write_hashes
+from rareunet.bundle import Bundle, Label, find_bundle, packaged_models
+from rareunet.bundle_format import LARGEST_LABEL, verify, write_hashes
 from rareunet.errors import BundleError
 from rareunet.network import Architecture, RAREUNet
 
@@ -97,6 +97,16 @@ def test_wrong_description_is_refused(tiny_bundle, changes, message):
     rewrite(tiny_bundle, **changes)
     with pytest.raises(BundleError, match=message):
         verify(tiny_bundle.folder)
+
+
+@pytest.mark.parametrize("value", [LARGEST_LABEL, LARGEST_LABEL + 1])
+def test_the_schema_knows_the_largest_label(make_bundle, value):
+    labels = (Label(5, "five", (255, 0, 0)), Label(value, "largest", (0, 255, 0)))
+    if value <= LARGEST_LABEL:
+        assert make_bundle(labels=labels).labels[1].value == value
+    else:
+        with pytest.raises(BundleError, match=str(LARGEST_LABEL)):
+            make_bundle(labels=labels)
 
 
 def test_depth_that_was_not_trained_is_not_entered(tiny_bundle):

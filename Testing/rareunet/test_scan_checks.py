@@ -41,6 +41,13 @@ def test_small_and_constant_arrays_are_no_label_maps():
     assert not is_like_label_map(np.full((9, 9, 9), np.nan))
 
 
+def test_areas_of_other_numbers_are_no_label_map():
+    areas = np.zeros((20, 20, 20))
+    areas[5:15, 5:15, 5:15] = 2
+    assert is_like_label_map(areas)
+    assert not is_like_label_map(areas * 0.37)
+
+
 def test_label_map_in_place_of_a_scan_is_warned_of(predictor, make_scan):
     scan = make_scan((20, 22, 24))
     blocks = np.zeros_like(scan.voxels)

@@ -78,7 +78,8 @@ def test_scans_of_one_route_and_about_equal_spacing_share_batches():
     assert together([1.0, 1.0001, 1.02, 1.3, 1.31]) == [[1.0, 1.0001, 1.02], [1.3, 1.31]]
     assert together([1.0, 1.1]) == [[1.0], [1.1]]  # one route, but not about equal
     assert together([1.25, 1.2504, 1.26]) == [[1.25, 1.2504], [1.26]]  # 1.26 mm is resampled
-    assert together([1.59, 1.61]) == [[1.59], [1.61]]  # from 1.6 mm on at depth 1
+    assert together([1.59, 1.61]) == [[1.59, 1.61]]  # both at 1 mm, though 1.61 mm belongs to depth 1
+    assert together([3.19, 3.21]) == [[3.19], [3.21]]  # from 3.2 mm on at depth 2
 
 
 def test_batches_of_equal_spacings_are_in_the_order_of_the_shipped_models_training():

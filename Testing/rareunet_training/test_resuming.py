@@ -33,10 +33,13 @@ def test_change_that_would_mix_two_trainings_is_refused(override):
         changed_settings(settings(), settings(override, "fit.learning_rate=0.1"))
 
 
-def test_where_and_how_long_it_runs_is_free_and_the_rest_is_told():
-    free = ("fit.epochs=9", "fit.device=auto", "fit.workers=2", "data.cache_gb=1", "log.tensorboard=false")
+def test_where_it_runs_is_free_and_the_rest_is_told():
+    free = ("fit.device=auto", "fit.workers=2", "data.cache_gb=1", "log.tensorboard=false")
     assert changed_settings(settings(), settings(*free)) == []
-    assert changed_settings(settings(), settings(*free, "fit.learning_rate=0.1", "loss.alpha=1")) == [
+    assert changed_settings(
+        settings(), settings(*free, "fit.epochs=9", "fit.learning_rate=0.1", "loss.alpha=1")
+    ) == [
+        f"fit.epochs {settings()['fit']['epochs']} -> 9",
         "fit.learning_rate 0.001 -> 0.1",
         "loss.alpha 0.5 -> 1.0",
     ]

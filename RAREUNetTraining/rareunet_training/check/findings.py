@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from rareunet.architecture import PRESETS, Architecture
+from rareunet.bundle_format import LARGEST_LABEL
 from rareunet.geometry import Triple
 from rareunet.oblique import LARGEST_TILT, LEARNT_SHARE, learns_turned
 from rareunet.routing import route_for
@@ -17,8 +18,6 @@ from rareunet_training.check.segment_names import labels_named_otherwise, naming
 
 if TYPE_CHECKING:
     from rareunet_training.configuration import ModelConfig
-
-LARGEST_LABEL = 65535  # that a bundle can name
 
 
 @dataclass(frozen=True)

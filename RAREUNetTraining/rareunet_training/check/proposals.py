@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from rareunet.bundle import Label
+from rareunet.bundle_format import LARGEST_LABEL
 from rareunet.geometry import Shape, Triple
 from rareunet_training.check.facts import CaseReading
-from rareunet_training.check.findings import LARGEST_LABEL
 from rareunet_training.check.segment_names import segment_names
 from rareunet_training.layouts import Description, read_description
 
