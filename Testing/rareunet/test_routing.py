@@ -159,3 +159,7 @@ def test_a_depth_that_the_model_lacks_is_refused(depth):
 )
 def test_describe(spacing, text):
     assert route_for(spacing).describe() == text
+
+
+def test_tiny_spacings_are_told_with_their_digits():
+    assert route_for((0.001, 0.02, 1)).describe().startswith("1.0 x 0.02 x 0.001 mm")
