@@ -687,6 +687,10 @@ def test_a_number_that_names_no_process_is_never_ended(ready, tmp_path, holder, 
         assert not run.can_be_killed()
         run.kill()
     assert not sent
+    states = iter([SimpleNamespace(pid=7, host=""), SimpleNamespace(pid=0, host="")])
+    monkeypatch.setattr(run, "progress", lambda: next(states))  # a file that can't be read a moment later
+    run.kill()
+    assert [number for number, _ in sent] == [7]
 
 
 @pytest.mark.parametrize(("host", "ended"), [(platform.node(), True), ("another-computer", False)])

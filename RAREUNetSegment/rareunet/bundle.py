@@ -96,7 +96,9 @@ class Bundle:
     @property
     def learnt_displaced(self) -> bool:
         """Whether it was trained by the published protocol, whose labels are displaced at low resolutions."""
-        return self.training.get("settings", {}).get("fit", {}).get("protocol") == "published"
+        settings = self.training.get("settings")  # provenance: whoever made the bundle wrote what they liked
+        fit = settings.get("fit") if isinstance(settings, dict) else None
+        return isinstance(fit, dict) and fit.get("protocol") == "published"
 
     @property
     def sha256(self) -> str:

@@ -53,7 +53,9 @@ class RegionOfInterest:
 
     def to_text(self) -> str:
         """What parse() reads; for a box along R, A and S."""
-        return ",".join(f"{number:g}" for number in (*self.center_ras, *self.size_mm))
+        return ",".join(
+            repr(float(number)).removesuffix(".0") for number in (*self.center_ras, *self.size_mm)
+        )
 
     @property
     def extent_sar(self) -> Triple:
@@ -137,7 +139,11 @@ def corners_ras(shape: Sequence[int], ijk_to_ras: np.ndarray) -> np.ndarray:
 def describe_extent(points_ras: np.ndarray) -> str:
     """From where to where (N, 3) points in RAS, mm, reach, in words."""
     ends = zip("RAS", points_ras.min(axis=0), points_ras.max(axis=0), strict=True)
-    return ", ".join(f"{axis} {low:.0f} to {high:.0f}" for axis, low, high in ends) + " mm"
+    # + 0: no -0
+    return (
+        ", ".join(f"{axis} {round(low, 1) + 0:g} to {round(high, 1) + 0:g}" for axis, low, high in ends)
+        + " mm"
+    )
 
 
 def bounding_box(mask: np.ndarray) -> Box:

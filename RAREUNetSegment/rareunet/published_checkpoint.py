@@ -57,7 +57,10 @@ def import_checkpoint(
     content = load_plain(Path(checkpoint))
     network = RAREUNet(architecture)
     network.load_state_dict(convert(state_dict_of(content), network))
-    bundle = _describe(settings, architecture, name, labels, _provenance(content, Path(checkpoint), settings))
+    training = _provenance(content, Path(checkpoint), settings)
+    if architecture.gateways:  # a training here would note the protocol so
+        training["settings"] = {"fit": {"protocol": "published"}}
+    bundle = _describe(settings, architecture, name, labels, training)
     return bundle.save(bundle.name if output is None else output, network, half=False)
 
 
@@ -119,10 +122,13 @@ def load_plain(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        what = f" ({named[1]})" if named else ""
+        if not (named := re.search(r"GLOBAL (\S+)", str(error))):
+            raise BundleError(
+                f"{path} is damaged or not a PyTorch checkpoint (a web page, a pointer of Git LFS?): download or copy"
+                " it again."
+            ) from None
         raise BundleError(
-            f"{path} holds more than tensors and plain values{what}: loading it could run code. Save its"
+            f"{path} holds more than tensors and plain values ({named[1]}): loading it could run code. Save its"
             " 'model_state_dict' alone with torch.save where it was trained, and import that."
         ) from None
     except OSError:  # there is none, or it may not be read: the message says which
@@ -247,5 +253,4 @@ def _provenance(
     facts: dict[str, Any] = {"source": "https://github.com/simonwinther/RARE-UNet", "file": path.name}
     known = {key: content.get(key) for key in ("epoch", "best_metric")}
     facts |= {key: value for key, value in known.items() if isinstance(value, int | float)}
-    protocol = {"fit": {"protocol": "published"}}  # as a training here would note it
-    return {**facts, "dataset": str(settings["dataset"].get("name")), "settings": protocol}
+    return {**facts, "dataset": str(settings["dataset"].get("name"))}

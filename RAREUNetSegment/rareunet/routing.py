@@ -21,11 +21,11 @@ AXIS_NAMES = ("z", "y", "x")
 FINEST_RESIDUAL = 0.8
 COARSEST_RESIDUAL = 1.25
 # Those of depth 1 only up to here (2.25 mm): on held-out scans of 2.3 to 2.5 mm Dice was 0.00 to 0.04 higher at depth 0
-# (docs/study/residuals.py). At depth 0 there is no finer one, and slices of 4.5 and 5 mm were worse off at 2 mm.
+# (docs/study/residuals.py). At depth 0 there is no finer one, and at depth 2 slices along S were worse off finer.
 COARSEST_RESIDUAL_AT_1 = 1.125
 # An axis waits at depth 1 for one at depth 0 only if its spacing is twice the reference, up to this share. Others
-# gained 0.00 to 0.02 at depth 0 (the same study). Doubled ones lost 0.01 there on the scan's grid, where label maps of
-# halved voxels have ties, and gained 0.01 in world space: they stay, being faster.
+# gained 0.00 to 0.02 at depth 0 (the same study). Doubled ones lost 0.01 there on the scan's grid and gained 0.01 in
+# world space: they stay, being faster.
 UNEVEN_AT_1 = 0.01
 # An axis whose spacing is from FINEST_RESIDUAL of a depth's spacing on belongs to that depth.
 DEPTH_ROUNDING = math.log2(1 / FINEST_RESIDUAL)

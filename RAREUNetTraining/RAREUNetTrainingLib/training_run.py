@@ -54,9 +54,7 @@ class TrainingRun:
 
     def can_be_killed(self) -> bool:
         """Whether a run writes here from this computer: on another its process number means nothing."""
-        progress = self.progress()
-        # To the system, 0 and below name groups of processes: Slicer's own among them.
-        return self.is_running() and progress.pid > 0 and progress.host == platform.node()
+        return self._process_number() > 0
 
     def has_checkpoint(self) -> bool:
         return (self.folder / CHECKPOINT_FILE).is_file()
@@ -88,8 +86,14 @@ class TrainingRun:
 
     def kill(self) -> None:
         """Ends the process at once; the last checkpoint stays."""
-        if self.can_be_killed():
-            os.kill(self.progress().pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        # To the system, 0 and below name groups of processes: Slicer's own among them.
+        if (number := self._process_number()) > 0:
+            os.kill(number, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    def _process_number(self) -> int:
+        """Of the run that writes here from this computer; 0 if there is none or it has not told it yet."""
+        progress = self.progress()  # once: the file may change
+        return progress.pid if self.is_running() and progress.host == platform.node() else 0
 
 
 def end_of_file(path: Path) -> str:

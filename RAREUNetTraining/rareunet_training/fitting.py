@@ -135,11 +135,8 @@ def _prepare_and_train(
         spacings = [facts.spacing_mm for facts in training.facts]
         if warning := small_batches_warning(spacings, config.fit, trainer.settings):
             print(f"warning: {warning}", file=sys.stderr, flush=True)
-        if trainer.epoch >= config.fit.epochs:
-            print(
-                f"{trainer.epoch} epochs are done, {config.fit.epochs} asked for: it remains to score",
-                flush=True,
-            )
+        if trainer.is_done:
+            print(f"the training is done (epoch {trainer.epoch}): it remains to write the model", flush=True)
         elif trainer.epoch or trainer.step:
             print(f"going on in epoch {trainer.epoch + 1} after step {trainer.step}", flush=True)
         if changed:

@@ -116,8 +116,8 @@ def _pair_in(folder: Path) -> tuple[Path, Path]:
             return folder / images, folder / labels
     if images_in(folder):
         raise ValueError(
-            f"{folder} holds images alone: name the folder of their label maps too (data.labels, or --labels of check),"
-            " or give the folder above both."
+            f"{folder} holds images beside each other: put label maps into a folder of their own and name it"
+            f" (data.labels, or --labels of check); {ACCEPTED}."
         )
     inside = sorted(path.name for path in folder.iterdir() if path.is_dir())
     raise ValueError(f"{folder} holds the folders {', '.join(inside[:8]) or '(none)'}: {ACCEPTED}.")

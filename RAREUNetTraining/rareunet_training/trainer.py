@@ -125,7 +125,7 @@ class Trainer:
         """
         fit = self.config.fit
         self.processes.align(self.network, self.average)
-        while self.epoch < fit.epochs and not self._has_waited_enough():
+        while not self.is_done:
             rate = self._train_epoch()
             losses = {name: mean_of(values) for name, values in self.losses.items()}
             speed = len(self.training) / self.seconds
@@ -139,6 +139,11 @@ class Trainer:
             yield report
         if fit.patience and self.best["average"] is not None:
             self.average.load_state_dict(self.best["average"])
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs are trained, or enough of them without a gain."""
+        return self.epoch >= self.config.fit.epochs or self._has_waited_enough()
 
     def validate(self) -> list[Score]:
         """Scores the averaged weights on some validation cases, at the few resolutions that matter most."""

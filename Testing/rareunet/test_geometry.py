@@ -11,6 +11,7 @@ from rareunet.geometry import (
     Reorientation,
     box_of_region,
     canonical_axes,
+    describe_extent,
     whole_box,
     within_region,
 )
@@ -157,7 +158,7 @@ def test_region_in_the_last_half_voxel_is_outside_only_beyond_the_field_of_view(
 
 @pytest.mark.parametrize("center", [(5.5, 5, 5), (5, 2.5, 5), (5, 5, 0.5)])
 def test_region_between_voxel_centres_is_refused_as_such(center):
-    with pytest.raises(ValueError, match="between voxel centres: enlarge it"):
+    with pytest.raises(ValueError, match=r"R \S+ to \S+, .*mm\) lies between voxel centres: enlarge it"):
         box_of_region(RegionOfInterest(center, (0.5, 0.5, 0.5)), (10, 10, 10), np.eye(4))
 
 
@@ -170,6 +171,16 @@ def test_region_between_voxel_centres_but_beside_the_scan_is_outside():
 def test_region_without_a_positive_size_is_refused(size):
     with pytest.raises(ValueError, match="positive edge lengths"):
         RegionOfInterest((0, 0, 0), size)
+
+
+@pytest.mark.parametrize("text", ["1,2.5,-3,10,20,30", "-1234.567,10.1234567,0,1e-05,20,30"])
+def test_region_comes_back_from_its_text(text):
+    assert RegionOfInterest.parse(text).to_text() == text
+
+
+def test_extent_is_told_to_a_tenth_of_a_mm():
+    points = np.array([(-0.04, 1.26, -3), (0.14, 10, 2.96)])
+    assert describe_extent(points) == "R 0 to 0.1, A 1.3 to 10, S -3 to 3 mm"
 
 
 def test_region_from_text():

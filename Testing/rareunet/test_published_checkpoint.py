@@ -203,6 +203,7 @@ def test_baseline_without_gateways(files):
     weights = published_weights(levels=0)
     bundle = import_checkpoint(*files(training_checkpoint(weights), config))
     assert bundle.deepest == 0
+    assert not bundle.learnt_displaced
     assert largest_difference(bundle, lambda x: published_logits(weights, x, 0), 0) < 1e-4
 
 
@@ -303,11 +304,21 @@ def test_code_in_a_checkpoint_is_not_run(files, tmp_path, monkeypatch):
     assert not Path("trapped").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a checkpoint",
+        b"PK\x03\x04 cut off",
+        bytes(200),
+        b"<!DOCTYPE html>",
+        b"version https://git-lfs",
+    ],
+)
 def test_file_that_is_no_checkpoint(files, content):
     checkpoint, settings, output = files(published_weights())
     checkpoint.write_bytes(content)
-    with pytest.raises(BundleError, match=r"best_model\.pth"):
+    with pytest.raises(BundleError, match=r"best_model\.pth is damaged or not a PyTorch checkpoint"):
         import_checkpoint(checkpoint, settings, output)
 
 

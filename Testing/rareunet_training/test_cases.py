@@ -123,7 +123,7 @@ def test_bad_csv_is_explained(tmp_path, text, message):
     [
         ([], r"holds the folders \(none\): accepted are"),
         (["imagesTr/a.nii"], "holds the folders imagesTr: accepted are"),
-        (["a.nii", "b.nii"], "holds images alone: name the folder of their label maps"),
+        (["a.nii", "b.nii"], "holds images beside each other: put label maps into a folder of their own"),
         (["imagesTr/notes.txt", "labelsTr/a.nii"], "imagesTr holds no scan"),
         (["images/a.nii", "images/a.mha", "labels/a.nii"], "both the same channel of a"),
         (["images/a.nii", "images/a_0000.nii", "labels/a.nii"], "as one file and as channels"),

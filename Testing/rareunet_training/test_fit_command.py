@@ -61,8 +61,17 @@ def test_output_folder_that_can_not_be_made_is_explained(tmp_path, capsys):
 def test_resumed_run_that_has_its_epochs_says_so(finished, capsys):
     assert start(finished, "--resume") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "1 epochs are done, 1 asked for: it remains to score" in lines
+    assert "the training is done (epoch 1): it remains to write the model" in lines
     assert not any(line.startswith(("epoch", "going on")) for line in lines)
+
+
+def test_resumed_run_that_has_waited_enough_says_so(tmp_path, capsys):
+    write_data_set(tmp_path)
+    words = ("fit.epochs=4", "fit.patience=1", "fit.validate_every=1", "fit.learning_rate=1e-12")
+    assert start(tmp_path, *words) == 0
+    assert not [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch 4/4")]
+    assert start(tmp_path, "--resume", *words) == 0
+    assert "the training is done (epoch 2)" in capsys.readouterr().out
 
 
 def test_resuming_where_nothing_was_begun_starts_anew(tmp_path, capsys):

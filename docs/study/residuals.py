@@ -1,4 +1,4 @@
-"""Axes off their depth's spacing: should they enter as they are, or resampled to the next finer depth's?
+"""Axes off their depth's spacing: should they enter as they are, or resampled to a finer depth's?
 
     python docs/study/residuals.py MODEL --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
 
