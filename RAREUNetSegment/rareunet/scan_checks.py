@@ -23,8 +23,8 @@ from rareunet.volume import Volume
 from rareunet.wording import times
 
 # Share of the voxels beside the background that equal their neighbour along x. Label maps of hippocampi have 0.85 and
-# more, 0.61 where only every third voxel is kept; MR scans 0.11 at most, scans in 8 bits that a window has saturated or
-# whose voxels were doubled 0.53.
+# more, about 0.6 where only every third voxel is kept; MR scans 0.11 at most, scans in 8 bits that a window has
+# saturated or whose voxels were doubled 0.53.
 LABEL_MAP_SHARE = 0.6
 FEWEST_COMPARED = 20
 COMPARED_PLANES = 32

@@ -84,7 +84,9 @@ def test_model_that_has_learnt_displaced_labels_says_where_it_answers(make_bundl
     assert bool(told(warnings, f"about {off} off")) == bool(off)
 
 
-@pytest.mark.parametrize("training", [{}, {"settings": "see README"}, {"settings": {"fit": None}}])
+@pytest.mark.parametrize(
+    "training", [{}, {"settings": "see README"}, {"settings": {"fit": None}}, {"settings": {"fit": "rare"}}]
+)
 def test_provenance_of_any_form_is_no_obstacle(make_bundle, make_scan, training):
     bundle = make_bundle(training=training)
     assert not bundle.learnt_displaced
