@@ -51,11 +51,11 @@ def read_volume(path: FilePath | Sequence[FilePath], series: str | None = None) 
         name = case_name(path)
         return join_channels([read_volume(channel) for channel in path], name)
     path, name = Path(path), case_name(path)
-    if path.is_symlink() and not path.exists():
-        raise FileNotFoundError(
-            f"{path} is a link to {os.readlink(path)}, which does not exist: fetch or restore it."
-        )
     if not path.exists():
+        if path.is_symlink():
+            raise FileNotFoundError(
+                f"{path} is a link to {os.readlink(path)}, which does not exist: fetch or restore it."
+            )
         raise FileNotFoundError(f"{path} does not exist: check the spelling and the folder.")
     extension = _extension(path)
     if path.is_dir():

@@ -12,11 +12,12 @@ from collections import defaultdict
 from pairs import model_and_samples, print_pairs, router
 
 from rareunet.predictor import Predictor
+from rareunet.wording import times
 from rareunet_training.conditions import coarser
 from rareunet_training.evaluation import evaluate
 
 SPACINGS_SAR = [(6.5, 1, 1), (7, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 8), (9, 1, 1), (8, 2, 2), (8, 4, 4)]
-CONDITIONS = [coarser(" x ".join(f"{mm:g}" for mm in spacing), spacing) for spacing in SPACINGS_SAR]
+CONDITIONS = [coarser(times(spacing), spacing) for spacing in SPACINGS_SAR]
 
 
 def main() -> None:
