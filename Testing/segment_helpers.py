@@ -163,6 +163,7 @@ class FakePredictor:
             device="cpu",
             seconds={"network": 1.5},
             volumes_ml=volumes,
+            certainty=0.9 if any(counts.values()) else None,
             warnings=[f"{name} was not found in this scan." for name, ml in volumes.items() if not ml],
             model={"name": "fake", "version": "1.2.3", "sha256": "ab" * 32},
             describe=lambda: f"{route.describe()}. Done on cpu in 1.5 s.",

@@ -128,6 +128,7 @@ def test_names_colours_codes_and_provenance(make_logic):
     assert result.GetAttribute("RAREUNet.Model") == "fake"
     assert result.GetAttribute("RAREUNet.ModelSHA256") == "ab" * 32
     assert result.GetAttribute("RAREUNet.Route").startswith("1.0 x 1.0 x 1.0 mm")
+    assert result.GetAttribute("RAREUNet.Certainty") == "0.9000"
 
 
 def test_reference_geometry_is_the_scans(make_logic):

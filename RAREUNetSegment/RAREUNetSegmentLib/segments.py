@@ -206,6 +206,7 @@ def _describe(segmentation_node: Any, volume_node: Any, prediction: Any) -> None
         "SpacingSARmm": " ".join(f"{mm:.6g}" for mm in route.spacing_mm),
         "Device": prediction.device,
         "Seconds": f"{sum(prediction.seconds.values()):.3f}",
+        "Certainty": "" if prediction.certainty is None else f"{prediction.certainty:.4f}",
         "Scan": volume_node.GetName(),
         "Warnings": "\n".join(prediction.warnings),
     }

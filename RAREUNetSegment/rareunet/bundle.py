@@ -59,7 +59,8 @@ class Bundle:
 
     `depths` are the entry depths that were trained; none given means all that the architecture has. With
     `straighten_turned` scans turned against the patient's axes are brought to a straight grid first; a model that
-    has learnt turned scans gets them as they are. `folder` is where it was loaded from; None for one that has not been
+    has learnt turned scans gets them as they are. An answer of less than `certainty_limit` is doubtful; None where that
+    was not measured. `folder` is where it was loaded from; None for one that has not been
     saved.
     """
 
@@ -78,6 +79,7 @@ class Bundle:
     resolution_card: tuple[dict[str, Any], ...] = ()
     depths: tuple[int, ...] = ()
     straighten_turned: bool = True
+    certainty_limit: float | None = None
     folder: Path | None = None
 
     def __post_init__(self) -> None:

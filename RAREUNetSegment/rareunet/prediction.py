@@ -23,6 +23,7 @@ class Prediction:
         volumes_ml: volume of each structure by name, ml.
         warnings: what the user should know, as sentences.
         model: name, version and hash of the model.
+        certainty: how sure the model is, 0 to 1, see certainty.certainty_of; None where it found nothing.
         stepped_down: too little memory was free for one piece on the device that was asked for; the warnings say what
             was done instead.
     """
@@ -34,9 +35,11 @@ class Prediction:
     volumes_ml: dict[str, float]
     warnings: list[str]
     model: dict[str, str]
+    certainty: float | None = None
     probabilities: np.ndarray | None = None
     stepped_down: bool = False
 
     def describe(self) -> str:
         """One line for a person: what was done and how long it took."""
-        return f"{self.route.describe()}. Done on {self.device} in {sum(self.seconds.values()):.1f} s."
+        certainty = "" if self.certainty is None else f" Certainty {self.certainty:.2f} of 1."
+        return f"{self.route.describe()}. Done on {self.device} in {sum(self.seconds.values()):.1f} s.{certainty}"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rareunet.bundle import DEFAULT_MODEL, Bundle
+from rareunet.certainty import certainty_of, check_certainty, softmax
 from rareunet.device import best_device, choose_device
 from rareunet.geometry import RegionOfInterest, within_region
 from rareunet.ladder import Ladder, run_on_ladder
@@ -122,28 +123,33 @@ class Predictor:
             label_map = _label_map(logits, grid, bundle, outside)
             probabilities = _probabilities(logits, grid, outside) if with_probabilities else None
             volumes = _volumes_ml(label_map, volume, bundle)
-        warnings += [
-            *grid.route.warnings,
-            *check_route(grid.route, bundle),
-            *filter(None, [self._passed_over]),
-        ]
-        if grid.turned is not None:
-            warnings.append(grid.turned.describe())
-        warnings += [f"{name} was not found in this scan." for name, ml in volumes.items() if ml == 0]
+            certainty = certainty_of(logits)
         progress("finish", 1.0)
-        model = {"name": bundle.name, "version": bundle.version, "sha256": self._sha256}
-        seconds, device = clock.seconds, str(result.rung.device)
         return Prediction(
             label_map,
             grid.route,
-            device,
-            seconds,
+            str(result.rung.device),
+            clock.seconds,
             volumes,
-            warnings,
-            model,
+            [*warnings, *self._warnings_after(grid, volumes, certainty)],
+            {"name": bundle.name, "version": bundle.version, "sha256": self._sha256},
+            certainty,
             probabilities,
             stepped_down=bool(result.notes),
         )
+
+    def _warnings_after(
+        self, grid: NetworkGrid, volumes: dict[str, float], certainty: float | None
+    ) -> list[str]:
+        """What to know of an answer, beside what the scan and the memory were warned of."""
+        return [
+            *grid.route.warnings,
+            *check_route(grid.route, self.bundle),
+            *([self._passed_over] if self._passed_over else []),
+            *([] if grid.turned is None else [grid.turned.describe()]),
+            *(f"{name} was not found in this scan." for name, ml in volumes.items() if ml == 0),
+            *check_certainty(certainty, self.bundle),
+        ]
 
 
 def _label_map(logits: np.ndarray, grid: NetworkGrid, bundle: Bundle, outside: np.ndarray) -> np.ndarray:
@@ -169,10 +175,5 @@ def _probabilities(logits: np.ndarray, grid: NetworkGrid, outside: np.ndarray) -
     whole = np.zeros((len(logits), *grid.input_shape), dtype=np.float32)
     whole[0] = 1
     background = whole[(slice(None), *grid.box)]
-    whole[(slice(None), *grid.box)] = np.where(outside, background, to_input_part(logits, grid, _softmax))
+    whole[(slice(None), *grid.box)] = np.where(outside, background, to_input_part(logits, grid, softmax))
     return whole
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(scores - scores.max(axis=0))
-    return exponentials / exponentials.sum(axis=0)

@@ -34,6 +34,7 @@ class CaseReport:
         entry_depth: the depth that was asked for, or "auto".
         route: the way through the network, for a person.
         resampled_axes: names of the axes that were resampled.
+        certainty: how sure the model is, 0 to 1; None where it found nothing.
     """
 
     case: str
@@ -50,6 +51,7 @@ class CaseReport:
     device: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     volumes_ml: dict[str, float] = field(default_factory=dict)
+    certainty: float | None = None
     warnings: list[str] = field(default_factory=list)
     model: dict[str, str] = field(default_factory=dict)
 
@@ -63,6 +65,7 @@ class CaseReport:
         self.device = prediction.device
         self.seconds = {step: round(s, 4) for step, s in prediction.seconds.items()}
         self.volumes_ml = {name: round(ml, 6) for name, ml in prediction.volumes_ml.items()}
+        self.certainty = None if prediction.certainty is None else round(prediction.certainty, 4)
         self.warnings = list(prediction.warnings)
         self.model = dict(prediction.model)
 

@@ -107,6 +107,7 @@ class Worker:
             prediction.device,
             prediction.seconds,
             prediction.volumes_ml,
+            prediction.certainty,
             tuple(prediction.warnings),
             prediction.model,
             tuple(asdict(label) for label in predictor.bundle.labels),

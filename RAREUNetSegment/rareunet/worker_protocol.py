@@ -20,7 +20,7 @@ from rareunet.geometry import RegionOfInterest
 from rareunet.prediction import Prediction
 from rareunet.routing import Route
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -98,6 +98,7 @@ class Segmented:
     device: str
     seconds: dict[str, float]
     volumes_ml: dict[str, float]
+    certainty: float | None
     warnings: tuple[str, ...]
     model: dict[str, str]
     labels: tuple[dict[str, Any], ...]
@@ -147,6 +148,7 @@ class Answer(Prediction):
             message.volumes_ml,
             list(message.warnings),
             message.model,
+            message.certainty,
             labels=tuple(labels),
         )
 

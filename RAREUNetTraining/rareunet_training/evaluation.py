@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal, Protocol
@@ -61,7 +62,8 @@ def evaluate(
             found = score(
                 sample, condition.name, volume, predicted, reference, len(values) + 1, seconds, metrics
             )
-            scores.append(replace(found, stepped_down=prediction.stepped_down))
+            certainty = math.nan if prediction.certainty is None else prediction.certainty
+            scores.append(replace(found, stepped_down=prediction.stepped_down, certainty=certainty))
     return scores
 
 

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from rareunet.bundle import Bundle
@@ -24,9 +23,9 @@ from rareunet_training.model import check_held_out, check_model, describe_bundle
 from rareunet_training.output_folder import claimed
 from rareunet_training.pictures import draw_cases
 from rareunet_training.progress import Progress, ProgressWriter, duration
+from rareunet_training.resolution_card import with_card
 from rareunet_training.score_files import ScoreSet, reference_hash
 from rareunet_training.score_output import show, write
-from rareunet_training.scores import resolution_card
 from rareunet_training.scoring import model_facts, usual_protocol
 from rareunet_training.trainer import EpochReport, Trainer, TrainingStopped
 
@@ -183,8 +182,7 @@ def finish(trainer: Trainer, output: Path) -> Path:
         scores = tuple(trainer.score(trainer.validation, conditions, "all"))
         if first:
             references = {sample.name: reference_hash(sample) for sample in trainer.validation}
-            saved = replace(bundle, resolution_card=tuple(resolution_card(scores, names)))
-            saved.save(folder, network)
+            with_card(bundle, scores).save(folder, network)
             facts = model_facts(Bundle.load(folder))
             results = ScoreSet(
                 bundle.name, facts, protocol, shape, fold_name(trainer.config.data), names, references, scores

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from rareunet.bundle import Bundle
 from rareunet_training.comparison import check_terms, terms_of
+from rareunet_training.resolution_card import with_card
 from rareunet_training.score_files import ScoreSet
-from rareunet_training.scores import resolution_card
 from rareunet_training.scoring import model_facts
 
 COMMON_FACTS = ("name", "version", "presented", "parameters")  # what models of several folds may share
@@ -27,8 +27,9 @@ def pool(sets: Sequence[ScoreSet]) -> ScoreSet:
     references = dict(first.references)
     for other in others:
         check_terms(terms_of(first), terms_of(other))
+        alike = _conditions(first) == _conditions(other)  # whatever the protocols are called
         for what, ours, theirs in (
-            ("protocol", first.protocol, other.protocol),
+            ("protocol", first.protocol, first.protocol if alike else other.protocol),
             ("--baseline", _presented(first), _presented(other)),
         ):
             if ours != theirs:
@@ -64,6 +65,8 @@ def pool(sets: Sequence[ScoreSet]) -> ScoreSet:
 def with_card_of(bundle: Bundle, pooled: ScoreSet) -> Bundle:
     """The bundle with a resolution card of scores that other models got: trained alike, but without the scored cases.
 
+    Its certainty limit becomes theirs, and stays where only label maps were scored.
+
     Raises:
         ValueError: the scores are of other structures, another network, scans presented in another way, or displaced
             labels alone.
@@ -83,8 +86,8 @@ def with_card_of(bundle: Bundle, pooled: ScoreSet) -> Bundle:
         raise ValueError(
             f"{bundle.name} has {own} weights, the scored models {scored}: a card describes the same network."
         )
-    card = tuple(resolution_card(pooled.scores, pooled.labels))
-    if not card:
+    carded = with_card(bundle, pooled.scores)
+    if not carded.resolution_card:
         raise ValueError(
             "these scores are of the paper's displaced labels alone: evaluate without --protocol published."
         )
@@ -92,11 +95,11 @@ def with_card_of(bundle: Bundle, pooled: ScoreSet) -> Bundle:
         f"Out of fold: {len(pooled.references)} cases ({pooled.data}), each scored by a model trained in the same way"
         " without it."
     )
-    return replace(
-        bundle,
-        resolution_card=card,
-        training={**bundle.training, "resolution_card": source},
-    )
+    return replace(carded, training={**bundle.training, "resolution_card": source})
+
+
+def _conditions(scores: ScoreSet) -> set[str]:
+    return {score.condition for score in scores.scores}
 
 
 def _presented(scores: ScoreSet) -> str:

@@ -64,8 +64,8 @@ def write_scores(scores: ScoreSet, path: Path) -> None:
 
 
 def read_scores(path: Path) -> ScoreSet:
-    """Reads scores.json; one that does not tell its crop was made on the paper's, and one that does not tell of memory
-    had enough.
+    """Reads scores.json; one that does not tell its crop was made on the paper's, one that does not tell of memory
+    had enough, and one without certainties has none.
 
     Raises:
         ValueError: unreadable, or not what write_scores writes.
@@ -96,6 +96,7 @@ def _score(row: Mapping[str, Any]) -> Score:
         on_scan=tuple(map(_agreement, row["on_scan"])),
         in_world=tuple(map(_agreement, row["in_world"])),
         stepped_down=bool(row.get("stepped_down", False)),
+        certainty=_number(row.get("certainty")),
     )
 
 

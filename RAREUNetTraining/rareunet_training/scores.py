@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rareunet.whole_files import replacing
 from rareunet.wording import times
-from rareunet_training.conditions import paper_conditions
 from rareunet_training.metrics import METRICS, Agreement
 
 FRAMES = {"scan": "on the grid of the scan", "world": "on the original grid"}
@@ -31,6 +30,7 @@ class Score:
         in_world: the same on the original scan's grid, against its full-resolution label map.
         stepped_down: too little memory was free for one piece on the device that was asked for: the scan went through
             the network in tiles, in bfloat16 or on the CPU.
+        certainty: how sure the model was; NaN where nothing was found, or where only label maps were scored.
     """
 
     case: str
@@ -41,6 +41,7 @@ class Score:
     on_scan: tuple[Agreement, ...] = ()
     in_world: tuple[Agreement, ...] = ()
     stepped_down: bool = False
+    certainty: float = math.nan
 
     @property
     def mean_dice(self) -> float:
@@ -121,39 +122,6 @@ def spacing_of(scores: Sequence[Score]) -> tuple[float, float, float]:
     return z, y, x
 
 
-def resolution_card(scores: Sequence[Score], label_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Mean and spread over cases for each condition but the paper's displaced labels, in the form that bundle.json
-    keeps."""
-    displaced = {condition.name for condition in paper_conditions("published")}
-    card = []
-    for condition, rows in by_condition(scores).items():
-        dice = summarise(rows)
-        if not dice.cases or condition in displaced:
-            continue
-        row = {
-            "condition": condition,
-            "spacing_mm": list(spacing_of(rows)),
-            "cases": dice.cases,
-            "dice_mean": round(dice.mean, 4),
-            "dice_sd": round(dice.sd, 4),
-            "dice_by_label": {
-                name: round(value, 4)
-                for name, value in zip(label_names, dice.by_label, strict=True)
-                if np.isfinite(value)
-            },
-        }
-        for key, metric, frame in (
-            ("world_dice_mean", "dice", "world"),
-            ("hd95_mm_mean", "hd95_mm", "world"),
-            ("surface_dice_mean", "surface_dice", "world"),
-        ):
-            measured = summarise(rows, metric, frame)
-            if measured.cases:
-                row[key] = round(measured.mean, 4)
-        card.append(row)
-    return card
-
-
 def not_found(scores: Sequence[Score], label_names: Sequence[str]) -> list[str]:
     """Sentences that count the structures which one side alone has; they have no HD95 and are not in its mean."""
     sentences = []
@@ -187,7 +155,14 @@ def write_csv(scores: Sequence[Score], label_names: Sequence[str], path: Path) -
     columns = [(metric, frame) for frame in FRAMES for metric in METRICS] if measured else [("dice", "scan")]
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        header = ["case", "condition", *(f"spacing_{axis}_mm" for axis in "zyx"), "dice_mean", "seconds"]
+        header = [
+            "case",
+            "condition",
+            *(f"spacing_{axis}_mm" for axis in "zyx"),
+            "dice_mean",
+            "seconds",
+            "certainty",
+        ]
         for metric, frame in columns:
             prefix = "world " if frame == "world" else ""
             header += [f"{prefix}{metric} {name}" for name in label_names]
@@ -199,6 +174,7 @@ def write_csv(scores: Sequence[Score], label_names: Sequence[str], path: Path) -
                 *(f"{v:g}" for v in s.spacing_mm),
                 _cell(s.mean_dice),
                 _cell(s.seconds),
+                _cell(s.certainty),
             ]
             for metric, frame in columns:
                 row += map(_cell, s.values(metric, frame) or [np.nan] * len(label_names))

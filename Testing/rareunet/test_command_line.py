@@ -154,6 +154,7 @@ def test_json_report_says_what_was_done(segment, scans, tmp_path, tiny_bundle):
     assert thick["device"] == "cpu"
     assert set(thick["seconds"]) == {"prepare", "network", "finish"}
     assert set(thick["volumes_ml"]) == {"five", "nine"}
+    assert 0 < thick["certainty"] < 1
     assert (thick["roi"], thick["entry_depth"]) == ("", "auto")
     assert thick["model"] == {"name": "tiny", "version": "0.1.0", "sha256": tiny_bundle.sha256}
     assert [p.name for p in report.parent.iterdir()] == ["report.json"]
@@ -167,6 +168,7 @@ def test_csv_report_has_one_row_per_scan(segment, scans, tmp_path):
     assert [row["status"] for row in rows] == ["done", "done", "failed"]
     assert rows[1]["spacing_mm.z"] == "4.0"
     assert float(rows[1]["seconds.network"]) > 0
+    assert (0 < float(rows[1]["certainty"]) < 1, rows[2]["certainty"]) == (True, "")
     assert "does not exist" in rows[2]["reason"]
 
 

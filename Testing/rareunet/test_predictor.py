@@ -275,3 +275,18 @@ def test_device_that_is_not_there_is_refused(name):
 
 def test_automatic_device_runs():
     assert choose_device("auto").type in ("cuda", "mps", "cpu")
+
+
+def test_a_graphics_card_that_was_passed_over_is_told_with_the_answer(tiny_bundle, make_scan, monkeypatch):
+    note = "The processor was used in place of the graphics card: it is broken."
+    monkeypatch.setattr("rareunet.predictor.best_device", lambda: (torch.device("cpu"), note))
+    assert note in Predictor(tiny_bundle).predict(make_scan()).warnings
+    assert note not in Predictor(tiny_bundle, "cpu").predict(make_scan()).warnings
+
+
+def test_a_turned_scan_is_told_with_the_answer(predictor, make_scan):
+    scan, turn = make_scan(), np.eye(4)
+    turn[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    turned = Volume(scan.voxels, turn @ scan.ijk_to_ras)
+    assert any("turned by 37 degrees" in warning for warning in predictor.predict(turned).warnings)
+    assert not any("turned by" in warning for warning in predictor.predict(scan).warnings)

@@ -151,7 +151,7 @@ def test_answers_are_the_predictors(pipes, request_one):
         answer = Answer.from_message(message, np.load(pipes.folder / "labels.npy"))
         np.testing.assert_array_equal(answer.label_map, expected.label_map)
         assert answer.label_map.dtype == expected.label_map.dtype
-        for name in ("route", "device", "volumes_ml", "warnings", "model"):
+        for name in ("route", "device", "volumes_ml", "certainty", "warnings", "model"):
             assert getattr(answer, name) == getattr(expected, name)
         assert answer.seconds.keys() == expected.seconds.keys()
         assert answer.describe().startswith(expected.route.describe())
@@ -248,6 +248,7 @@ def test_messages_are_one_line_of_ascii(request_one):
             "cpu",
             {"network": 1.5},
             {"Ä": 0.1},
+            None,
             ("line\nline",),
             {"name": "m"},
             (),

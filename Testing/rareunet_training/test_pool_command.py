@@ -106,6 +106,18 @@ def test_card_of_the_final_model_is_that_of_the_folds(fold, bundle, capsys):
     assert hash_file(bundle.folder / WEIGHTS_FILE) == weights
 
 
+def test_certainty_limit_comes_with_scores_of_scans_and_stays_with_those_of_label_maps(fold, bundle):
+    def sure(case, certainty):
+        return replace(scored(case, "native", 0.8), certainty=certainty)
+
+    first, second = fold(0, ["a"], scores=(sure("a", 0.9),)), fold(1, ["b"], scores=(sure("b", 0.9),))
+    assert Bundle.load(bundle.folder).certainty_limit is None
+    assert pool(first, second, "--card", bundle.folder) == 0
+    assert Bundle.load(bundle.folder).certainty_limit == 0.86
+    assert pool(fold(2, ["c"]), "--card", bundle.folder) == 0
+    assert Bundle.load(bundle.folder).certainty_limit == 0.86
+
+
 def test_cases_in_two_files_are_refused(fold, capsys):
     message = refusal(capsys, fold(0, ["a", "b"]), fold(1, ["c"]), fold(2, ["b", "a"]))
     assert "a is in two of the score files (2 such cases)" in message
@@ -114,7 +126,10 @@ def test_cases_in_two_files_are_refused(fold, capsys):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"protocol": "clinical"}, "scored with protocol 'all', blobs, fold 1 with 'clinical'"),
+        (
+            {"protocol": "clinical", "scores": (scored("b", "native", 0.5),)},
+            "scored with protocol 'all', blobs, fold 1 with 'clinical'",
+        ),
         ({"model": {"presented": "up"}}, "scored with --baseline 'none', blobs, fold 1 with 'up'"),
         ({"shape": (32, 24, 16)}, "only scores on the same crop"),
         ({"labels": ("Heart",)}, "compare models of the same structures"),
@@ -126,6 +141,11 @@ def test_cases_in_two_files_are_refused(fold, capsys):
 )
 def test_folds_that_were_not_scored_alike_are_refused(fold, changes, expected, capsys):
     assert expected in refusal(capsys, fold(0, ["a"]), fold(1, ["b"], **changes))
+
+
+def test_protocols_with_the_same_conditions_are_alike(fold, tmp_path):
+    assert pool(fold(0, ["a"]), fold(1, ["b"], protocol="standard"), "--output", tmp_path / "both") == 0
+    assert len(read_scores(tmp_path / "both" / "scores.json").scores) == 2 * len(CONDITIONS)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from rareunet_training.conditions import PAPER_SHAPE
 from rareunet_training.paper_table import paper_rows, paper_table
 from rareunet_training.published import PUBLISHED
 from rareunet_training.reports.score_pages import write_score_page
+from rareunet_training.resolution_card import certainty_limit, resolution_card
 from rareunet_training.score_files import ScoreSet, read_scores, reference_hash, write_scores
 from rareunet_training.score_output import table, table_of_structures
 from rareunet_training.scores import (
@@ -21,7 +22,6 @@ from rareunet_training.scores import (
     by_condition_and_spacing,
     memory_note,
     not_found,
-    resolution_card,
     summarise,
     write_csv,
 )
@@ -154,9 +154,19 @@ def test_card_is_one_that_a_bundle_can_hold():
     assert "world_dice_mean" not in quick[0]
 
 
+def test_certainty_limit_lies_a_margin_below_that_of_nearly_all_scans_as_they_are():
+    certainties = [0.9, *[0.95] * 10, *[0.96] * 10]
+    rows = [replace(scored(str(i), "native", 0.8), certainty=c) for i, c in enumerate(certainties)]
+    coarse = replace(scored("0", "isotropic 2 mm", 0.8), certainty=0.5)
+    assert certainty_limit([*rows, coarse, scored("empty", "native", 0)]) == 0.91  # 0.95 and its margin
+    assert certainty_limit([coarse]) is None
+    assert certainty_limit([scored("label map", "native", 0.8)]) is None
+    assert certainty_limit([replace(rows[0], certainty=0.02)]) == 0
+
+
 def test_scores_file_gives_back_what_was_written(tmp_path):
     scores = missing("a"), scored("b", "native", 0.81234567, NAN)
-    written = score_set(scores[0], replace(scores[1], stepped_down=True))
+    written = score_set(scores[0], replace(scores[1], stepped_down=True, certainty=0.9375))
     write_scores(written, tmp_path / "scores.json")
     text = (tmp_path / "scores.json").read_text(encoding="utf-8")
     assert "NaN" not in text
@@ -169,7 +179,9 @@ def test_scores_file_without_a_crop_was_made_on_the_papers(tmp_path):
     write_scores(score_set(missing("a")), path)
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content.pop("shape") == [16, 24, 32]
-    assert [score.pop("stepped_down") for score in content["scores"]] == [False]
+    assert [(score.pop("stepped_down"), score.pop("certainty")) for score in content["scores"]] == [
+        (False, None)
+    ]
     path.write_text(json.dumps(content), encoding="utf-8")
     assert read_scores(path).shape == PAPER_SHAPE
     path.write_text(json.dumps({**content, "shape": [16, 24]}), encoding="utf-8")
@@ -204,7 +216,7 @@ def test_spreadsheet_has_a_row_per_case_and_condition_and_empty_cells_for_what_i
     write_csv([Score("a", "native", (1, 1, 1), (0.5, NAN), NAN)], LABELS, tmp_path / "quick.csv")
     assert (tmp_path / "quick.csv").read_text(encoding="utf-8").splitlines()[
         1
-    ] == "a,native,1,1,1,0.5000,,0.5000,"
+    ] == "a,native,1,1,1,0.5000,,,0.5000,"
 
 
 def test_hash_tells_label_maps_apart():

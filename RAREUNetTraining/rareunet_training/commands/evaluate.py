@@ -119,14 +119,12 @@ def _score_model(
 
 def _write_card(model: str, scores: ScoreSet) -> None:
     from rareunet.bundle import Bundle
-    from rareunet_training.scores import resolution_card
+    from rareunet_training.resolution_card import with_card
 
     bundle = Bundle.load(model)
     source = f"{len(scores.references)} cases ({scores.data}), scored by this model."
     carded = replace(
-        bundle,
-        resolution_card=tuple(resolution_card(scores.scores, scores.labels)),
-        training={**bundle.training, "resolution_card": source},
+        with_card(bundle, scores.scores), training={**bundle.training, "resolution_card": source}
     )
     print(f"\nresolution card written: {carded.rewrite().folder}")
 
