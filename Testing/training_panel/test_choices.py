@@ -1,0 +1,235 @@
+"""The training panel before a run: what is chosen, checked and written, with processes that are made up."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from training_panel_helpers import MODULE, FakeFactory, tell, training_process, wait_for
+
+
+def chosen(panel):
+    from RAREUNetTrainingLib.training_choice import TrainingChoice
+
+    return TrainingChoice.of(panel._parameterNode)
+
+
+def test_remembered_paths_leave_the_choice_alone(ready, tmp_path):
+    """The path edit shows another path of its history for a moment."""
+    tell(tmp_path / "old", "finished", epoch=5, epochs=5)
+    for name in ("old", "new"):
+        ready.ui.outputFolderEdit.currentPath = str(tmp_path / name)
+        ready._rememberPaths()
+    ready.ui.epochsSpinBox.value = 200
+    ready.ui.startButton.click()
+    assert "epochs = 200" in (tmp_path / "new" / "config.toml").read_text()
+
+
+def test_says_what_to_choose_first(panel, data):
+    assert panel.ui.obstacleLabel.text == "Choose the folder of the scans."
+    assert not panel.ui.startButton.enabled
+    assert not panel.ui.checkButton.enabled
+    panel.ui.dataFolderEdit.currentPath = str(data)
+    assert panel.ui.checkButton.enabled
+    assert panel.ui.obstacleLabel.text == "Choose an output folder."
+    panel.ui.dataFolderEdit.currentPath = str(data / "nowhere")
+    assert "does not exist" in panel.ui.obstacleLabel.text
+
+
+def test_dataset_json_fills_in_structures_and_channels(ready):
+    rows = chosen(ready).structures
+    assert [(row.value, row.name) for row in rows] == [(1, "Anterior"), (2, "Posterior")]
+    assert rows[0].color != rows[1].color
+    assert ready.ui.structuresTable.item(1, 1).text() == "Posterior"
+    assert chosen(ready).channels == ("T1",)
+    assert ready.ui.startButton.enabled
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "message"),
+    [
+        ("modelName", "My Model", "small letters"),
+        ("structures", "[]", "Name the structures"),
+        ("structures", '[{"value": 0, "name": "A", "color": [1, 2, 3]}]', "label value from 1"),
+        ("structures", json.dumps([{"value": 1, "name": n, "color": [1, 2, 3]} for n in "AB"]), "same value"),
+        (
+            "structures",
+            json.dumps([{"value": v, "name": "A", "color": [1, 2, 3]} for v in (1, 2)]),
+            "same name",
+        ),
+        ("referenceSpacing", "1 x 1", "three numbers"),
+        ("referenceSpacing", "1 x 0 x 1", "above 0"),
+        ("referenceSpacing", "nan x 1 x 1", "finite"),
+        ("patch", "inf x 32 x 32", "finite"),
+        ("patch", "32 x 64.5 x 32", "whole numbers"),
+        ("configFile", "/nowhere/own.toml", "does not exist"),
+    ],
+)
+def test_mistakes_are_said_before_start(ready, parameter, value, message):
+    setattr(ready._parameterNode, parameter, value)
+    assert message in ready.ui.obstacleLabel.text
+    assert not ready.ui.startButton.enabled
+
+
+def test_structures_are_edited_in_the_table(ready):
+    import qt
+
+    ready.ui.structuresTable.item(0, 1).setText("Front")
+    ready.ui.structuresTable.item(0, 0).setText("7")
+    ready.ui.structuresTable.cellWidget(0, 2).color = qt.QColor(10, 20, 30)
+    ready.ui.addStructureButton.click()
+    first, second, third = chosen(ready).structures
+    assert (first.value, first.name, first.color) == (7, "Front", (10, 20, 30))
+    assert (third.value, third.name) == (8, "Structure 8")
+    ready.ui.structuresTable.setCurrentCell(1, 0)
+    ready.ui.removeStructureButton.click()
+    assert chosen(ready).structures == (first, third)
+
+
+def test_own_structures_survive_another_folder(ready, tmp_path):
+    ready.ui.structuresTable.item(0, 1).setText("Front")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "Tumour": 1}}))
+    ready.ui.dataFolderEdit.currentPath = str(other)
+    assert [row.name for row in chosen(ready).structures] == ["Front", "Posterior"]
+
+
+def test_start_writes_a_configuration_that_the_training_reads(ready, data, tmp_path):
+    from rareunet_training.configuration import read_config
+
+    ready._parameterNode.referenceSpacing = "0.5 x 1 x 4"
+    ready._parameterNode.patch = "32, 64, 16"
+    ready.ui.epochsSpinBox.value = 7
+    ready.ui.structuresTable.item(0, 1).setText('An "odd" näme\\')
+    ready.ui.startButton.click()
+    (process,) = ready.processes.started
+    assert process.command[1:] == [
+        str(MODULE.parent / "Scripts" / "train.py"),
+        "--config", str(tmp_path / "run" / "config.toml"),
+        "--output", str(tmp_path / "run"),
+    ]  # fmt: skip
+    config = read_config(tmp_path / "run" / "config.toml")
+    assert config.data.folder == str(data)
+    assert config.model.reference_spacing_mm == [4.0, 1.0, 0.5]
+    assert config.fit.patch == [16, 64, 32]
+    assert (config.fit.epochs, config.fit.device) == (7, "auto")
+    assert config.model.label_names == ['An "odd" näme\\', "Posterior"]
+    assert config.model.channels == ["T1"]
+    assert not ready.ui.startButton.enabled
+    assert ready.ui.stopButton.enabled
+    assert ready.timer.active
+
+
+def test_a_configuration_file_decides_all_but_the_folders(ready, data, tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text("[fit]\nepochs = 3\n")
+    ready.ui.configFileEdit.currentPath = str(own)
+    ready._parameterNode.structures = "[]"  # the file has its own
+    ready.ui.startButton.click()
+    command = ready.processes.started[-1].command
+    assert command[2:4] == ["--config", str(own)]
+    assert command[-1] == f"data.folder={data}"
+    assert not (tmp_path / "run" / "config.toml").exists()
+
+
+def test_check_fills_the_table_and_what_nobody_has_changed(panel, tmp_path):
+    """A real check of three made scans, one of them empty."""
+    import numpy as np
+
+    from rareunet import Volume
+    from rareunet.volume_files import write_label_map, write_volume
+
+    folder = tmp_path / "scans"
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for case in range(3):
+        scan = Volume(random.normal(100, 9, (20, 30, 18)).astype(np.float32), np.diag([2.0, 2, 2, 1]))
+        label = np.zeros(scan.shape, np.uint8)
+        label[5:9, 5:9, 5:9] = 3 if case else 0
+        write_volume(folder / "imagesTr" / f"case_{case}.nii.gz", scan)
+        write_label_map(folder / "labelsTr" / f"case_{case}.nii.gz", label, scan)
+    panel.logic.processFactory = training_process().start_process
+    panel._parameterNode.patch = "48 x 48 x 48"
+    panel.ui.dataFolderEdit.currentPath = str(folder)
+    panel.ui.checkButton.click()
+    assert panel.ui.checkButton.text == "Checking..."
+    wait_for(panel, lambda: not panel.logic.tasks.kind)
+    assert "3 cases" in panel.ui.checkLabel.text, panel.logic.log()
+    assert panel.logic.tasks.page.as_uri() in panel.ui.checkLabel.text
+    assert panel.logic.tasks.page.is_file()
+    table = panel.ui.casesTable
+    assert (table.rowCount, table.item(0, 0).text()) == (3, "case_0")
+    assert "empty" in table.item(0, 0).toolTip()
+    assert table.item(1, 3).text() == "2 x 2 x 2"
+    assert [row.value for row in chosen(panel).structures] == [3]
+    assert panel._parameterNode.referenceSpacing == "2 x 2 x 2"
+    assert panel._parameterNode.patch == "48 x 48 x 48"
+    panel._parameterNode.patch = panel._parameterNode.default("patch").value
+    panel._parameterNode.referenceSpacing = "4 x 4 x 4"
+    panel.ui.checkButton.click()
+    wait_for(panel, lambda: not panel.logic.tasks.kind)
+    assert panel._parameterNode.patch == "8 x 16 x 8"
+
+
+@pytest.mark.parametrize(("spacing", "patch"), [("1 x 1 x 1", "32 x 64 x 32"), ("2 x 2 x 4", "16 x 32 x 8")])
+def test_proposed_patch_counts_voxels_of_the_chosen_spacing(spacing, patch):
+    from rareunet_training.check.facts import CaseReading
+    from RAREUNetTrainingLib.training_choice import proposed_patch
+
+    report = SimpleNamespace(cases=[CaseReading(name="a", shape=(32, 64, 32), spacing_mm=(1.0, 1.0, 1.0))])
+    assert proposed_patch(report, spacing) == patch
+
+
+def test_check_judges_by_the_spacing_that_is_typed_in(ready):
+    ready._parameterNode.referenceSpacing = "0.5 x 1 x 2"
+    ready.ui.checkButton.click()
+    assert "model.reference_spacing_mm=[2.0, 1.0, 0.5]" in ready.processes.started[-1].command
+
+
+def test_a_check_that_fails_says_why(ready):
+    ready.ui.checkButton.click()
+    process = ready.processes.started[-1]
+    assert process.command[1:4] == ["-m", "rareunet_training", "check"]
+    process.write("error: the folder holds no scans\n")
+    process.code = 2
+    ready.poll()
+    assert ready.ui.checkLabel.text == "The check failed: error: the folder holds no scans"
+    assert ready.ui.checkButton.enabled
+
+
+def test_missing_packages_are_installed_after_a_question(slicer_app, data, monkeypatch):
+    import slicer.packaging
+
+    import standin
+
+    slicer.packaging.missing.add("monai")
+    module = standin.load_module(MODULE)
+    panel = module.widgetRepresentation().self()
+    panel.logic.processFactory = factory = FakeFactory()
+    panel.ui.dataFolderEdit.currentPath = str(data)
+    assert "monai" in panel.ui.packagesLabel.text
+    assert not panel.ui.checkButton.enabled
+    slicer_app.dialogAnswers.append(False)
+    panel.ui.installButton.click()
+    assert not factory.started
+    panel.ui.installButton.click()
+    (process,) = factory.started
+    assert process.command[-1] == "--install"
+    slicer.packaging.missing.clear()
+    process.code = 0
+    panel.poll()
+    assert panel.ui.checkButton.enabled
+    slicer.packaging.missing.add("monai")
+    panel.ui.installButton.click()
+    factory.started[-1].write("ERROR: no network\n")
+    factory.started[-1].code = 1
+    panel.poll()
+    assert "no network" in slicer_app.dialogs[-1].text
+    standin.unload_module(module)
+
+
+def test_self_test_runs(panel):
+    import slicer
+
+    slicer.selfTests["RAREUNetTraining"]()
