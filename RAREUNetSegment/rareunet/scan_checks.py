@@ -58,6 +58,7 @@ def check_route(route: Route, bundle: Bundle) -> list[str]:
 def is_like_label_map(channel: np.ndarray) -> bool:
     """Whether (Z, Y, X) holds areas of one whole number beside its background, as label maps do and scans don't."""
     planes = channel[:: max(1, len(channel) // COMPARED_PLANES)]
+    planes = np.nan_to_num(planes, nan=0, posinf=0, neginf=0)  # what surrounds a resampled label map
     values, counts = np.unique(planes.ravel()[:: max(1, planes.size // COMPARED_VOXELS)], return_counts=True)
     if not (values == np.rint(values)).all():
         return False

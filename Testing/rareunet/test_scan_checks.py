@@ -56,6 +56,8 @@ def test_areas_of_other_numbers_are_no_label_map():
     areas[5:15, 5:15, 5:15] = 2
     assert is_like_label_map(areas)
     assert not is_like_label_map(areas * 0.37)
+    assert is_like_label_map(np.where(areas, areas, np.nan))
+    assert not is_like_label_map(np.where(areas, areas * 0.37, np.inf))
 
 
 def test_label_map_in_place_of_a_scan_is_warned_of(predictor, make_scan):
