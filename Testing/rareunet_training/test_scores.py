@@ -155,7 +155,7 @@ def test_card_is_one_that_a_bundle_can_hold():
 
 
 def test_certainty_limit_lies_a_margin_below_that_of_nearly_all_scans_as_they_are():
-    certainties = [0.9, *[0.95] * 10, *[0.96] * 10]
+    certainties = [0.9, *[0.95] * 5, *[0.97] * 15]
     rows = [replace(scored(str(i), "native", 0.8), certainty=c) for i, c in enumerate(certainties)]
     coarse = replace(scored("0", "isotropic 2 mm", 0.8), certainty=0.5)
     assert certainty_limit([*rows, coarse, scored("empty", "native", 0)]) == 0.91  # 0.95 and its margin
