@@ -61,8 +61,8 @@ class TrainingChoice:
     def of(cls, parameters: Any) -> TrainingChoice:
         """What the panel's parameter node holds."""
         return cls(
-            data_folder=parameters.dataFolder,
-            labels_folder=parameters.labelsFolder,
+            data_folder=_absolute(parameters.dataFolder),
+            labels_folder=_absolute(parameters.labelsFolder),
             output_folder=parameters.outputFolder,
             model_name=parameters.modelName,
             structures=structures_from_text(parameters.structures),
@@ -204,6 +204,11 @@ def structure(value: int, name: str, color: Sequence[int] = (), **_others: Any) 
     """A row; one without a colour gets that of its value."""
     red, green, blue = color or COLORS[(value - 1) % len(COLORS)]
     return Structure(int(value), str(name), (red, green, blue))
+
+
+def _absolute(folder: str) -> str:
+    """A configuration file takes other paths from where it lies itself, not from where Slicer was started."""
+    return str(Path(folder).absolute()) if folder else ""
 
 
 def _whole(values: Sequence[float]) -> list[int]:

@@ -24,6 +24,16 @@ def test_remembered_paths_leave_the_choice_alone(ready, tmp_path):
     assert "epochs = 200" in (tmp_path / "new" / "config.toml").read_text()
 
 
+def test_folders_may_be_told_from_where_slicer_was_started(ready, data, tmp_path, monkeypatch):
+    from rareunet_training.configuration import read_config
+
+    monkeypatch.chdir(tmp_path)
+    ready.ui.dataFolderEdit.currentPath = ready.ui.labelsFolderEdit.currentPath = data.name
+    ready.ui.startButton.click()
+    written = read_config(tmp_path / "run" / "config.toml").data
+    assert (written.folder, written.labels) == (str(data), str(data))
+
+
 def test_says_what_to_choose_first(panel, data):
     assert panel.ui.obstacleLabel.text == "Choose the folder of the scans."
     assert not panel.ui.startButton.enabled
