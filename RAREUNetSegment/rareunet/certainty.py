@@ -1,10 +1,10 @@
-"""How sure a model is of an answer: told from its own probabilities, so that a wrong scan can be noticed."""
+"""How sure a model is of an answer, told from its own probabilities."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
-from rareunet.bundle import Bundle
+import numpy as np
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -13,14 +13,16 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=0)
 
 
-def certainty_of(logits: np.ndarray) -> float | None:
+def certainty_of(logits: np.ndarray, found: Sequence[bool]) -> float | None:
     """The Dice between the answer and the probabilities it was chosen by, the mean of the structures that were found.
 
-    It is what the answer's Dice would be if the probabilities were right: 1 where each voxel is certain. What was
-    not found has a warning of its own. docs/study/certainty.py holds it against the true Dice.
+    1 where each voxel is certain. It is higher than the true Dice and no measure of it, but answers that went wrong
+    have less of it (docs/study/certainty.py).
 
     Args:
-        logits: (K, Z, Y, X), background first; on the network grid with its padding.
+        logits: (K, Z, Y, X), background first; on the network grid, with its padding. A region of interest that is
+            turned against the scan counts with all of its box.
+        found: which of the K - 1 structures the label map has.
 
     Returns:
         0 to 1; None where no structure was found.
@@ -31,22 +33,10 @@ def certainty_of(logits: np.ndarray) -> float | None:
         0, 1
     ):  # one at a time: all probabilities of a large scan would take as much again
         probabilities = softmax(plane)
-        answer = probabilities.argmax(axis=0)
-        voxels += np.bincount(answer.ravel(), minlength=classes)
-        inside += np.bincount(answer.ravel(), probabilities.max(axis=0).ravel(), classes)
+        answer = probabilities.argmax(axis=0).ravel()
+        voxels += np.bincount(answer, minlength=classes)
+        inside += np.bincount(answer, probabilities.max(axis=0).ravel(), classes)
         everywhere += probabilities.sum(axis=(1, 2))
-    found = voxels > 0
-    found[0] = False
-    dice = 2 * inside[found] / (voxels[found] + everywhere[found])
-    return float(dice.mean()) if found.any() else None
-
-
-def check_certainty(certainty: float | None, bundle: Bundle) -> list[str]:
-    """A warning about an answer that the model is less sure of than of those it was measured on."""
-    limit = bundle.certainty_limit
-    if certainty is None or limit is None or certainty >= limit:
-        return []
-    return [
-        f"the model is unsure of this result (certainty {certainty:.3f}, usually above {limit:.3f}): inspect it, and"
-        " check that scan, orientation and region of interest are right and that the whole structure is in view."
-    ]
+    counted = [k for k, there in enumerate(found, start=1) if there and voxels[k]]
+    certainty = np.mean(2 * inside[counted] / (voxels[counted] + everywhere[counted])) if counted else np.nan
+    return float(certainty) if np.isfinite(certainty) else None

@@ -41,5 +41,4 @@ class Prediction:
 
     def describe(self) -> str:
         """One line for a person: what was done and how long it took."""
-        certainty = "" if self.certainty is None else f" Certainty {self.certainty:.2f} of 1."
-        return f"{self.route.describe()}. Done on {self.device} in {sum(self.seconds.values()):.1f} s.{certainty}"
+        return f"{self.route.describe()}. Done on {self.device} in {sum(self.seconds.values()):.1f} s."

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from rareunet.answer_checks import check_border, check_certainty, check_found, check_route
 from rareunet.bundle import DEFAULT_MODEL, Bundle
-from rareunet.certainty import certainty_of, check_certainty, softmax
+from rareunet.certainty import certainty_of, softmax
 from rareunet.device import best_device, choose_device
 from rareunet.geometry import RegionOfInterest, within_region
 from rareunet.ladder import Ladder, run_on_ladder
@@ -19,7 +20,7 @@ from rareunet.network import RAREUNet
 from rareunet.prediction import Prediction
 from rareunet.preprocessing import NetworkGrid, to_input_grid, to_input_part, to_network_grid
 from rareunet.routing import Router, route_for
-from rareunet.scan_checks import check_route, check_scan
+from rareunet.scan_checks import check_scan
 from rareunet.volume import Volume
 
 Progress = Callable[[str, float], None]
@@ -123,7 +124,7 @@ class Predictor:
             label_map = _label_map(logits, grid, bundle, outside)
             probabilities = _probabilities(logits, grid, outside) if with_probabilities else None
             volumes = _volumes_ml(label_map, volume, bundle)
-            certainty = certainty_of(logits)
+            certainty = certainty_of(logits, [ml > 0 for ml in volumes.values()])
         progress("finish", 1.0)
         return Prediction(
             label_map,
@@ -131,25 +132,20 @@ class Predictor:
             str(result.rung.device),
             clock.seconds,
             volumes,
-            [*warnings, *self._warnings_after(grid, volumes, certainty)],
+            [
+                *warnings,
+                *check_route(grid.route, bundle),
+                *([self._passed_over] if self._passed_over else []),
+                *([] if grid.turned is None else [grid.turned.describe()]),
+                *check_found(volumes),
+                *check_border(label_map, region, volume, bundle),
+                *check_certainty(certainty, bundle),
+            ],
             {"name": bundle.name, "version": bundle.version, "sha256": self._sha256},
             certainty,
             probabilities,
             stepped_down=bool(result.notes),
         )
-
-    def _warnings_after(
-        self, grid: NetworkGrid, volumes: dict[str, float], certainty: float | None
-    ) -> list[str]:
-        """What to know of an answer, beside what the scan and the memory were warned of."""
-        return [
-            *grid.route.warnings,
-            *check_route(grid.route, self.bundle),
-            *([self._passed_over] if self._passed_over else []),
-            *([] if grid.turned is None else [grid.turned.describe()]),
-            *(f"{name} was not found in this scan." for name, ml in volumes.items() if ml == 0),
-            *check_certainty(certainty, self.bundle),
-        ]
 
 
 def _label_map(logits: np.ndarray, grid: NetworkGrid, bundle: Bundle, outside: np.ndarray) -> np.ndarray:

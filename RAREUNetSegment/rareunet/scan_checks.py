@@ -18,7 +18,6 @@ from rareunet.geometry import (
     within_region,
 )
 from rareunet.preprocessing import scanned_box
-from rareunet.routing import Route
 from rareunet.volume import Volume
 from rareunet.wording import times
 
@@ -41,18 +40,6 @@ def check_scan(volume: Volume, bundle: Bundle, region: RegionOfInterest | None, 
     _check_channels(volume, bundle)
     box = _used_box(volume, region)
     return [*_voxel_warnings(volume, box), *_field_of_view_warnings(volume, bundle, box, region, force)]
-
-
-def check_route(route: Route, bundle: Bundle) -> list[str]:
-    """Warnings about the way that a scan takes through this model."""
-    if not (bundle.learnt_displaced and route.entry_depth):
-        return []
-    # A coarse voxel was given the label of its first fine one, whose centre lies so far from its own.
-    off = (2**route.entry_depth - 1) / 2 * max(route.reference_spacing_mm)
-    return [
-        f"the model {bundle.name} has learnt labels that are displaced at low resolution: entering at depth"
-        f" {route.entry_depth} it answers about {off:.1f} mm off along each axis. Use it for comparisons alone."
-    ]
 
 
 def is_like_label_map(channel: np.ndarray) -> bool:

@@ -172,8 +172,11 @@ def decode(line: bytes) -> Message:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"not a message: {line[:200]!r} ({type(error).__name__})") from None
     for attribute in fields(message):
-        allowed = PLAIN_TYPES.get(str(attribute.type).partition("[")[0])
+        kind_of, *others = str(attribute.type).split(" | ")
+        allowed = PLAIN_TYPES.get(kind_of.partition("[")[0])
         value = getattr(message, attribute.name)
+        if value is None and others == ["None"]:
+            continue
         if allowed and not (isinstance(value, allowed) and isinstance(value, bool) == (allowed == (bool,))):
             raise ProtocolError(f"{type(message).__name__}.{attribute.name} is {value!r}: {attribute.type}")
     return message

@@ -27,12 +27,11 @@ def pool(sets: Sequence[ScoreSet]) -> ScoreSet:
     references = dict(first.references)
     for other in others:
         check_terms(terms_of(first), terms_of(other))
-        alike = _conditions(first) == _conditions(other)  # whatever the protocols are called
-        for what, ours, theirs in (
-            ("protocol", first.protocol, first.protocol if alike else other.protocol),
-            ("--baseline", _presented(first), _presented(other)),
+        for what, ours, theirs, alike in (
+            ("protocol", first.protocol, other.protocol, _conditions(first) == _conditions(other)),
+            ("--baseline", _presented(first), _presented(other), False),
         ):
-            if ours != theirs:
+            if ours != theirs and not alike:
                 raise ValueError(
                     f"{first.data} was scored with {what} {ours or 'none'!r}, {other.data} with {theirs or 'none'!r}:"
                     " evaluate all folds alike."

@@ -12,9 +12,10 @@ from rareunet.bundle import Bundle
 from rareunet_training.conditions import native, paper_conditions
 from rareunet_training.scores import Score, by_condition, spacing_of, summarise
 
-# Chosen on fold 0 and confirmed on others (docs/study/certainty.py): a smaller margin doubts low resolutions that are
-# well segmented, a larger one lets through scans that lie upside down.
+# Chosen on fold 0, confirmed on fold 1 (docs/study/certainty.py): a smaller margin doubts low resolutions that are well
+# segmented, a larger one lets through scans that lie back to front or are of inverted contrast.
 CERTAINTY_MARGIN = 0.04
+FEWEST_CERTAINTIES = 5
 
 
 def with_card(bundle: Bundle, scores: Sequence[Score]) -> Bundle:
@@ -61,7 +62,11 @@ def resolution_card(scores: Sequence[Score], label_names: Sequence[str]) -> list
 
 
 def certainty_limit(scores: Sequence[Score]) -> float | None:
-    """Below what certainty an answer is doubtful, see Bundle: from the scans as they are, and a margin lower, because a
-    model is less sure of low resolutions that it still does well on. None where no certainty was measured."""
+    """Below what certainty an answer is doubtful, see Bundle: what 95 % of the scans as they are reach, less a margin,
+    since a model is less sure of low resolutions that it still does well on. None where too few certainties were
+    measured.
+    """
     measured = [s.certainty for s in scores if s.condition == native().name and np.isfinite(s.certainty)]
-    return max(0.0, round(float(np.quantile(measured, 0.05)) - CERTAINTY_MARGIN, 4)) if measured else None
+    if len(measured) < FEWEST_CERTAINTIES:
+        return None
+    return max(0.0, round(float(np.quantile(measured, 0.05)) - CERTAINTY_MARGIN, 4))

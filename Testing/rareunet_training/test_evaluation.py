@@ -130,6 +130,20 @@ def test_scans_too_coarse_for_a_condition_are_left_out():
     }  # fmt: skip
 
 
+def test_scores_have_the_certainty_of_the_prediction(monkeypatch):
+    predictor, conditions = threshold_predictor(), [native(), coarser("4 mm", [4, 4, 4])]
+    certainties = iter([0.625, None])
+    predict = predictor.predict
+    monkeypatch.setattr(
+        predictor,
+        "predict",
+        lambda *given, **more: replace(predict(*given, **more), certainty=next(certainties)),
+    )
+    sure, unknown = evaluate(predictor, [blob_sample()], conditions)
+    assert sure.certainty == 0.625
+    assert np.isnan(unknown.certainty)
+
+
 def test_scans_that_too_little_memory_was_free_for_are_marked(monkeypatch):
     predictor, conditions = threshold_predictor(), [native(), coarser("4 mm", [4, 4, 4])]
     assert not any(score.stepped_down for score in evaluate(predictor, [blob_sample()], conditions))

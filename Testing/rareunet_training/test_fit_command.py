@@ -93,9 +93,7 @@ def test_scores_are_written_before_anyone_is_shown_them(tmp_path, monkeypatch, c
     assert "reader is gone" in capsys.readouterr().err
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["scores"]
     (bundle,) = (tmp_path / "out").glob("*/bundle.json")
-    written = json.loads(bundle.read_text())
-    assert written["resolution_card"]
-    assert 0 < written["certainty_limit"] < 1
+    assert json.loads(bundle.read_text())["resolution_card"]
 
 
 def test_interrupted_command_ends_by_the_code_of_the_signal(monkeypatch, capsys):

@@ -110,11 +110,14 @@ def test_certainty_limit_comes_with_scores_of_scans_and_stays_with_those_of_labe
     def sure(case, certainty):
         return replace(scored(case, "native", 0.8), certainty=certainty)
 
-    first, second = fold(0, ["a"], scores=(sure("a", 0.9),)), fold(1, ["b"], scores=(sure("b", 0.9),))
+    first, second = (
+        fold(number, list(cases), scores=tuple(sure(case, 0.9) for case in cases))
+        for number, cases in enumerate(("abc", "def"))
+    )
     assert Bundle.load(bundle.folder).certainty_limit is None
     assert pool(first, second, "--card", bundle.folder) == 0
     assert Bundle.load(bundle.folder).certainty_limit == 0.86
-    assert pool(fold(2, ["c"]), "--card", bundle.folder) == 0
+    assert pool(fold(2, ["g"]), "--card", bundle.folder) == 0
     assert Bundle.load(bundle.folder).certainty_limit == 0.86
 
 

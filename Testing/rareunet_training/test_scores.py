@@ -161,7 +161,9 @@ def test_certainty_limit_lies_a_margin_below_that_of_nearly_all_scans_as_they_ar
     assert certainty_limit([*rows, coarse, scored("empty", "native", 0)]) == 0.91  # 0.95 and its margin
     assert certainty_limit([coarse]) is None
     assert certainty_limit([scored("label map", "native", 0.8)]) is None
-    assert certainty_limit([replace(rows[0], certainty=0.02)]) == 0
+    assert certainty_limit([replace(row, certainty=0.02) for row in rows]) == 0
+    assert certainty_limit(rows[:5]) == pytest.approx(0.87)  # between the lowest and the next
+    assert certainty_limit(rows[:4]) is None  # too few to tell
 
 
 def test_scores_file_gives_back_what_was_written(tmp_path):
@@ -217,6 +219,11 @@ def test_spreadsheet_has_a_row_per_case_and_condition_and_empty_cells_for_what_i
     assert (tmp_path / "quick.csv").read_text(encoding="utf-8").splitlines()[
         1
     ] == "a,native,1,1,1,0.5000,,,0.5000,"
+    write_csv(
+        [Score("a", "native", (1, 1, 1), (0.5,), 0.25, certainty=0.75)], ["head"], tmp_path / "sure.csv"
+    )
+    (row,) = csv.DictReader((tmp_path / "sure.csv").open())
+    assert (row["seconds"], row["certainty"]) == ("0.2500", "0.7500")
 
 
 def test_hash_tells_label_maps_apart():
