@@ -6,7 +6,7 @@ Prints the certainty limit that these native scans give (resolution_card.certain
 and for spoilt ones the share of answers below the shipped model's limit, and the share of those that get any warning of
 a doubtful answer: that one, a structure that was not found, or one that reaches the border of the region of interest.
 Last, over all but the regions: how often, of a poor answer (Dice below 0.7) and a good one, the poor one has the lower
-value. That is asked of the certainty, and of what a second pass would give: the agreement (Dice) of the answer with that
+value. That is asked of the certainty, and of what a second pass would give: the agreement (Dice) of the answer and that
 for the scan at half its resolution.
 """
 
