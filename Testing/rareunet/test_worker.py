@@ -274,6 +274,7 @@ def test_messages_are_one_line_of_ascii(request_one):
         b'{"message": "Hi", "protocol": 1}',
         b'{"message": "Hello", "protocol": "1", "version": "0.1.0", "pid": 3}',
         b'{"message": "Hello", "protocol": true, "version": "0.1.0", "pid": 3}',
+        b'{"message": "Hello", "protocol": null, "version": "0.1.0", "pid": 3}',
         b'{"message": "Hello", "protocol": 1, "version": "0.1.0", "pid": 3, "more": 1}',
         b"\xff\xfe",
     ],
@@ -281,6 +282,14 @@ def test_messages_are_one_line_of_ascii(request_one):
 def test_what_is_no_message_is_refused(line):
     with pytest.raises(ValueError, match="is|not a message"):
         decode(line)
+
+
+def test_what_may_be_missing_is_of_its_type_where_it_is_there(request_one):
+    content = json.loads(encode(request_one))
+    assert decode(json.dumps({**content, "memory_gb": None, "entry_depth": None}).encode()).memory_gb is None
+    for name, value in (("memory_gb", "much"), ("entry_depth", 1.5), ("entry_depth", True)):
+        with pytest.raises(ValueError, match=name):
+            decode(json.dumps({**content, name: value}).encode())
 
 
 def test_the_region_survives_the_way(request_one):
