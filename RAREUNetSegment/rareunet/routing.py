@@ -23,9 +23,9 @@ COARSEST_RESIDUAL = 1.25
 # Those of depth 1 only up to here (2.25 mm): on held-out scans of 2.3 to 2.5 mm Dice was 0.00 to 0.04 higher at depth 0
 # (docs/study/residuals.py). At depth 0 there is no finer one, and at depth 2 slices along S were worse off finer.
 COARSEST_RESIDUAL_AT_1 = 1.125
-# An axis waits at depth 1 for one at depth 0 only if its spacing is twice the reference, up to this share. Others
-# gained 0.00 to 0.02 at depth 0 (the same study). Doubled ones lost 0.01 there on the scan's grid and gained 0.01 in
-# world space: they stay, being faster.
+# An axis waits at depth 1 for others at depth 0 only if its spacing is twice the reference and theirs is the reference,
+# up to this share. Others gained 0.00 to 0.04 at depth 0 (the same study). Doubled ones beside the reference lost 0.01
+# there on the scan's grid and gained 0.01 in world space: they stay, being faster.
 UNEVEN_AT_1 = 0.01
 # An axis whose spacing is from FINEST_RESIDUAL of a depth's spacing on belongs to that depth.
 DEPTH_ROUNDING = math.log2(1 / FINEST_RESIDUAL)
@@ -125,9 +125,9 @@ def route_for(
             _route_axis(axis, spacing[axis], reference[axis], deepest, limit) if way[0] > limit else way
             for axis, way in enumerate(ways)
         ]
-    if min(depth for depth, _, _ in ways) == 0:
+    if min(depth for depth, _, _ in ways) == 0 and not _doubled(spacing, reference, ways):
         ways = [
-            (0, own, warning) if _waits_unevenly(depth, target, own) else (depth, target, warning)
+            (0, own, warning) if depth == 1 else (depth, target, warning)
             for own, (depth, target, warning) in zip(reference, ways, strict=True)
         ]
     depths, targets, warnings = zip(*ways, strict=True)
@@ -165,9 +165,14 @@ def _route_axis(
     return depth, depth_spacing, warning
 
 
-def _waits_unevenly(depth: int, network_spacing: float, reference: float) -> bool:
-    """Whether an axis at depth 1 is hard to tell on its own voxels, see UNEVEN_AT_1."""
-    return depth == 1 and abs(network_spacing / (2 * reference) - 1) > UNEVEN_AT_1 + TOLERANCE
+def _doubled(spacing: Triple, reference: Triple, ways: Sequence[tuple[int, float, str]]) -> bool:
+    """Whether the network sees axes of depth 0 and 1 at once and twice the reference, and none that was coarser."""
+    limit = UNEVEN_AT_1 + TOLERANCE
+    return all(
+        abs(target / (own * 2**depth) - 1) <= limit and (depth == 1 or mm <= own * (1 + limit))
+        for mm, own, (depth, target, _) in zip(spacing, reference, ways, strict=True)
+        if depth <= 1
+    )
 
 
 def _checked_triple(values: Sequence[float], name: str) -> Triple:

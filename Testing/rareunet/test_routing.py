@@ -3,7 +3,8 @@
 a = clamp(floor(log2 r + 0.32), 0, 3); the next depth begins at r = 2^(d - 0.32): 1.602, 3.204, 6.407.
 A residual r / 2^a in [0.8, 1.25], at depth 1 in [0.8, 1.125], enters as it is; a coarser one is resampled to 2^(a - 1)
 mm and enters there; what is finer than 0.8 mm is resampled to 1 mm, what is coarser than 10 mm to 8 mm. An axis of
-depth 1 beside one of depth 0 is resampled to 1 mm unless it has 1.98 to 2.02 mm.
+depth 1 beside one of depth 0 is resampled to 1 mm unless the network sees it at 1.98 to 2.02 mm and those of depth 0 at
+0.99 to 1.01 mm, none of which was coarser.
 """
 
 import pytest
@@ -55,11 +56,19 @@ MIXED = [
     ((20, 8, 8), 3, (3, 3, 3)),
     ((2, 1, 1), 0, (1, 0, 0)),
     ((1.99, 1, 1), 0, (1, 0, 0)),
-    ((2.02, 1, 1.3), 0, (1, 0, 0)),
+    ((2.02, 1, 1), 0, (1, 0, 0)),
+    ((2.02, 1, 1.3), 0, (0, 0, 0)),
+    ((2, 0.94, 0.94), 0, (0, 0, 0)),
+    ((2, 0.5, 0.5), 0, (1, 0, 0)),
+    ((3, 2, 2), 0, (0, 0, 0)),
+    ((2.5, 2, 2), 0, (0, 0, 0)),
+    ((3, 2, 1), 0, (0, 0, 0)),
+    ((4, 2, 1), 0, (2, 1, 0)),
+    ((6, 2, 2), 1, (1, 1, 1)),
     ((1.97, 1, 1), 0, (0, 0, 0)),
     ((2.03, 1, 1), 0, (0, 0, 0)),
     ((1.6, 2.2, 1), 0, (0, 0, 0)),
-    ((3, 1.8, 2), 0, (0, 0, 1)),
+    ((3, 1.8, 2), 0, (0, 0, 0)),
     ((2.5, 1.8, 1.8), 0, (0, 0, 0)),
     ((1.8, 2.1, 1.7), 1, (1, 1, 1)),
     ((5, 1.8, 1.8), 1, (2, 1, 1)),

@@ -32,6 +32,7 @@ RESAMPLED: list[Sequence[float]] = [
     *alone(2.3), *alone(2.5), (2.3,) * 3, (2.5,) * 3, (2.5, 1.5, 1.5), (2.5, 2, 2), (2, 2.5, 2.5), (2.5, 2.5, 1),
     (4, 2.5, 2.5), (5, 2.5, 2.5),
     *alone(1.6), *alone(1.8), *alone(2.1), *alone(2.2), (1.8, 1.8, 1), (1.8, 1.3, 1.3), (2.1, 1.3, 1.3), (3, 1.8, 1.8),
+    (3, 2, 2), (2, 3, 2), (2, 2, 3), (3, 3, 2), (2, 1.3, 1.3), (1.5, 2, 2), (3, 2, 1),
 ]  # fmt: skip
 AS_THEY_ARE: list[Sequence[float]] = [
     (1.12,) * 3, (1.2,) * 3, (1.25,) * 3, *alone(2), (2.1,) * 3, (2.2,) * 3, *alone(4.5), *alone(5), (4.5,) * 3,
@@ -44,7 +45,7 @@ def main() -> None:
     without_the_rules, finer = (
         Predictor(predictor.bundle, "cpu", predictor.network, rule)
         for rule in (
-            router(COARSEST_RESIDUAL_AT_1=routing.COARSEST_RESIDUAL, UNEVEN_AT_1=1),
+            router(COARSEST_RESIDUAL_AT_1=routing.COARSEST_RESIDUAL, UNEVEN_AT_1=10),
             router(COARSEST_RESIDUAL_AT_1=1.04, COARSEST_RESIDUAL=1.04, UNEVEN_AT_1=-1),
         )
     )
