@@ -111,7 +111,7 @@ def test_two_processes_give_the_losses_and_scores_of_one(tmp_path):
     for expected, found in zip(alone, first, strict=True):
         assert found["losses"] == pytest.approx(expected["losses"], rel=1e-4)
         assert [row[:2] for row in found["scores"]] == [row[:2] for row in expected["scores"]]
-        assert found["dice"] == pytest.approx(expected["dice"], abs=0.02)
+        assert found["dice"] == pytest.approx(expected["dice"], abs=0.04)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="thread names are read from /proc, which only Linux has")
