@@ -59,9 +59,9 @@ class Bundle:
 
     `depths` are the entry depths that were trained; none given means all that the architecture has. With
     `straighten_turned` scans turned against the patient's axes are brought to a straight grid first; a model that
-    has learnt turned scans gets them as they are. Below `certainty_limit` (0 to 1, see
-    certainty.py) an answer is doubtful; None where that was not measured. `folder` is where it was loaded from; None
-    for one that has not been saved.
+    has learnt turned scans gets them as they are. Below `certainty_limit` (0 to 1, see certainty.py)
+    an answer is doubtful; None where that was not measured. `folder` is where it was loaded from; None for one that has
+    not been saved.
     """
 
     name: str

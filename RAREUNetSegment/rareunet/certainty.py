@@ -29,9 +29,8 @@ def certainty_of(logits: np.ndarray, found: Sequence[bool]) -> float | None:
     """
     classes = len(logits)
     voxels, inside, everywhere = np.zeros((3, classes))
-    for plane in logits.swapaxes(
-        0, 1
-    ):  # one at a time: all probabilities of a large scan would take as much again
+    # One plane at a time: all probabilities of a large scan would take as much memory again.
+    for plane in logits.swapaxes(0, 1):
         probabilities = softmax(plane)
         answer = probabilities.argmax(axis=0).ravel()
         voxels += np.bincount(answer, minlength=classes)

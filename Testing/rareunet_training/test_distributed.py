@@ -109,8 +109,9 @@ def test_two_processes_give_the_losses_and_scores_of_one(tmp_path):
     assert first == second
     assert len(alone) == len(first) == 2
     for expected, found in zip(alone, first, strict=True):
-        assert found["losses"] == pytest.approx(expected["losses"], rel=1e-4)
+        assert found["losses"] == pytest.approx(expected["losses"], rel=1e-5)
         assert [row[:2] for row in found["scores"]] == [row[:2] for row in expected["scores"]]
+        # At 1/4 a scan has 4 x 4 x 4 voxels: one that tips over by rounding moves the mean of three cases by 0.02.
         assert found["dice"] == pytest.approx(expected["dice"], abs=0.04)
 
 
