@@ -88,7 +88,7 @@ def stress(session: nox.Session) -> None:
     install_project(session, "train")
     session.install(*TEST_PACKAGES, *CONSTRAINTS)
     environment = {"QT_QPA_PLATFORM": "offscreen", "RAREUNET_STRESS_RUNS": "200"}
-    session.run("pytest", "-s", "Testing/test_segment_stress.py", *session.posargs, env=environment)
+    session.run("pytest", "-s", "Testing/segment_panel/test_stress.py", *session.posargs, env=environment)
 
 
 @nox.session

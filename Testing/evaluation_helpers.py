@@ -14,9 +14,9 @@ from rareunet.bundle import Bundle, Label
 from rareunet.intensity import IntensityRule
 from rareunet.network import RAREUNet, Walk
 from rareunet.volume_files import write_label_map, write_volume
-from rareunet_training.metrics import Agreement
-from rareunet_training.samples import Sample
-from rareunet_training.scores import Score
+from rareunet_training.data.samples import Sample
+from rareunet_training.evaluation.metrics import Agreement
+from rareunet_training.evaluation.scores import Score
 
 VALUE = 3  # of the one structure in label maps
 ARCHITECTURE = Architecture(in_channels=1, classes=2, stages=4, filters=2, max_filters=4, gateways=3)

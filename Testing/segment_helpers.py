@@ -24,7 +24,7 @@ LIGHT_WORKER = """
 import sys, time, types
 sys.path.insert(0, {folder!r})
 from segment_helpers import FakePredictor
-import rareunet.worker
+import rareunet.worker.server
 class Predictor(FakePredictor):
     def __init__(self, bundle, device):
         super().__init__()
@@ -35,7 +35,7 @@ class Predictor(FakePredictor):
 sys.modules["rareunet.predictor"] = types.SimpleNamespace(Predictor=Predictor)
 sys.modules["rareunet.device"] = types.SimpleNamespace(choose_device=str)  # without torch
 {before}
-rareunet.worker.main()
+rareunet.worker.server.main()
 """
 
 

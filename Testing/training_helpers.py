@@ -9,10 +9,10 @@ import numpy as np
 from rareunet import Volume
 from rareunet.volume_files import write_label_map, write_volume
 from rareunet_training.configuration import TrainingConfig, read_config
-from rareunet_training.distributed import Processes
+from rareunet_training.data.samples import Sample, SampleCache
 from rareunet_training.model import describe_bundle
-from rareunet_training.samples import Sample, SampleCache
-from rareunet_training.trainer import Trainer
+from rareunet_training.training.distributed import Processes
+from rareunet_training.training.trainer import Trainer
 
 TOML = """
 [data]

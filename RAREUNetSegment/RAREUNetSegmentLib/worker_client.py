@@ -10,10 +10,11 @@ from functools import lru_cache
 import numpy as np
 import slicer
 
-from rareunet import __version__, worker_failures
+from rareunet import __version__
 from rareunet.bundle import find_bundle
-from rareunet.worker_folder import sweep
-from rareunet.worker_protocol import (
+from rareunet.worker import failures as worker_failures
+from rareunet.worker.folder import sweep
+from rareunet.worker.protocol import (
     PROTOCOL_VERSION,
     Answer,
     Failure,

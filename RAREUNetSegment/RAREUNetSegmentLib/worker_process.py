@@ -13,8 +13,8 @@ from typing import Any
 import qt
 
 import rareunet
-from rareunet.worker_folder import PrivateFolder
-from rareunet.worker_protocol import Message, ProtocolError, decode, encode
+from rareunet.worker.folder import PrivateFolder
+from rareunet.worker.protocol import Message, ProtocolError, decode, encode
 from RAREUNetSegmentLib.dependencies import python
 
 PACKAGE_FOLDER = Path(rareunet.__file__).parent.parent

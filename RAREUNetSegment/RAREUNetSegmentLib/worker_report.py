@@ -11,7 +11,7 @@ import slicer
 from rareunet import __version__
 from rareunet.preprocessing import route_of_scan
 from rareunet.wording import times
-from rareunet.worker_protocol import Failure
+from rareunet.worker.protocol import Failure
 from RAREUNetSegmentLib.models import read_facts
 from RAREUNetSegmentLib.worker_request import Request
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from rareunet.geometry import RegionOfInterest, box_of_region
 from rareunet.volume import Volume
-from rareunet.worker_protocol import Failure, Segment
+from rareunet.worker.protocol import Failure, Segment
 
 LABEL_MAP_FILE = "label_map.npy"
 

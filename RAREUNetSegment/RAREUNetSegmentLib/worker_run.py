@@ -11,9 +11,9 @@ import slicer
 import slicer.util
 import vtk
 
-from rareunet import worker_failures
 from rareunet.channel_grids import join_channels
-from rareunet.worker_protocol import Failure
+from rareunet.worker import failures as worker_failures
+from rareunet.worker.protocol import Failure
 from RAREUNetSegmentLib import own_segments, segments
 from RAREUNetSegmentLib.worker_report import make_report
 from RAREUNetSegmentLib.worker_request import OnAnswer, OnFailure, OnProgress, Request

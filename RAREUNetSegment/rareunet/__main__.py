@@ -8,7 +8,10 @@ import re
 import sys
 from collections.abc import Sequence
 
-from rareunet import __version__, model_commands, segment_arguments, segment_command
+from rareunet import __version__
+from rareunet.commands import models as model_commands
+from rareunet.commands import segment as segment_command
+from rareunet.commands import segment_arguments
 
 FORMATTER = argparse.RawDescriptionHelpFormatter
 

@@ -15,7 +15,7 @@ from rareunet.bundle import DEFAULT_MODEL, Bundle
 from rareunet.certainty import certainty_of, softmax
 from rareunet.device import best_device, choose_device
 from rareunet.geometry import RegionOfInterest, within_region
-from rareunet.ladder import Ladder, run_on_ladder
+from rareunet.inference.ladder import Ladder, run_on_ladder
 from rareunet.network import RAREUNet
 from rareunet.prediction import Prediction
 from rareunet.preprocessing import NetworkGrid, to_input_grid, to_input_part, to_network_grid

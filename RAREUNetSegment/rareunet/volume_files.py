@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from rareunet.channel_grids import join_channels
-from rareunet.dicom_series import is_dicom_file, read_dicom_series
-from rareunet.itk_files import ITK_READERS, read_itk, save_itk
-from rareunet.nifti_files import UNPLACED, read_nifti, save_nifti
-from rareunet.torch_files import TORCH, read_tensor
+from rareunet.files.dicom_series import is_dicom_file, read_dicom_series
+from rareunet.files.itk import ITK_READERS, read_itk, save_itk
+from rareunet.files.nifti import UNPLACED, read_nifti, save_nifti
+from rareunet.files.tensors import TORCH, read_tensor
 from rareunet.volume import Volume
 from rareunet.whole_files import replacing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
@@ -52,6 +52,16 @@ def make_folder(folder: Path) -> None:
             f"{folder} is not a folder and can't be made one ({error.strerror}): choose a name that is free, in a"
             " folder that you may write to."
         ) from error
+
+
+def check_report_path(path: Path, formats: Sequence[str]) -> None:
+    """Raises ValueError for a report that can't be written: `formats` are the extensions that its name may have."""
+    if path.suffix.lower() not in formats:
+        raise ValueError(
+            f"report {path}: its name ends in {path.suffix or 'nothing'}, choose {' or '.join(formats)}."
+        )
+    if path.is_dir():
+        raise ValueError(f"report {path} is a folder: give a file's name.")
 
 
 def _sync_folder(folder: Path) -> None:

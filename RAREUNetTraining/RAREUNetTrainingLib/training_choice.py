@@ -156,7 +156,7 @@ class TrainingChoice:
 
 def described_data(folder: str) -> tuple[list[Structure], tuple[str, ...]]:
     """Structures and channels that a dataset.json in the folder names; none where there is no such file."""
-    from rareunet_training.layouts import read_description
+    from rareunet_training.data.layouts import read_description
 
     description = read_description([Path(folder)] if folder else [])
     return [

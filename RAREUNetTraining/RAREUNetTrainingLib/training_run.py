@@ -15,7 +15,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from rareunet.file_lock import is_locked
-from rareunet_training.progress import (
+from rareunet_training.monitoring.progress import (
     CHECKPOINT_FILE,
     HISTORY_FILE,
     LOCK_FILE,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from rareunet_training.progress import duration
+from rareunet_training.monitoring.progress import duration
 from RAREUNetTrainingLib.training_choice import TrainingChoice
 from RAREUNetTrainingLib.training_process import Process, ProcessFactory, start_process, train_command
 from RAREUNetTrainingLib.training_run import (

@@ -19,7 +19,7 @@ from rareunet.network import RAREUNet
 from rareunet.oblique import learns_turned
 from rareunet.wording import some
 from rareunet_training.configuration import TrainingConfig
-from rareunet_training.samples import SampleFacts
+from rareunet_training.data.samples import SampleFacts
 
 
 def describe_bundle(config: TrainingConfig, training: Sequence[SampleFacts]) -> Bundle:

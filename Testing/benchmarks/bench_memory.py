@@ -28,7 +28,7 @@ import SimpleITK
 import torch
 
 from rareunet.architecture import Architecture
-from rareunet.memory import walk_bytes
+from rareunet.inference.memory import walk_bytes
 from rareunet.network import RAREUNet
 
 # preset, channels, (z, y, x) of the image, axis depths

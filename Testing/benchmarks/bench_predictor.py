@@ -21,8 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from rareunet import Bundle, Predictor, Volume, read_volume
 from rareunet.architecture import Architecture
 from rareunet.bundle import Label
+from rareunet.inference.memory import walk_bytes
 from rareunet.intensity import IntensityRule
-from rareunet.memory import walk_bytes
 from rareunet.network import RAREUNet
 
 SAMPLE = Path(__file__).parents[2] / "Resources" / "SampleData" / "hippocampus_050.nii.gz"

@@ -56,9 +56,9 @@ def measure(step: str, folder: str, output: str) -> None:
     import torch
 
     from rareunet_training.configuration import read_config
-    from rareunet_training.fitting import fit
-    from rareunet_training.loading import load_data  # noqa: F401  (imported now, not in the time that is measured)
-    from rareunet_training.trainer import TrainingStopped
+    from rareunet_training.training.fitting import fit
+    from rareunet_training.training.loading import load_data  # noqa: F401  (imported now, not in the time that is measured)
+    from rareunet_training.training.trainer import TrainingStopped
 
     torch.set_num_threads(1)
     config = read_config(None, [f"data.folder={folder}", *SETTINGS])
@@ -82,8 +82,8 @@ def measure(step: str, folder: str, output: str) -> None:
 
 
 def check(folder: str, model: object, output: Path) -> None:
-    from rareunet_training.cases import find_cases
     from rareunet_training.check import check_cases, write_report
+    from rareunet_training.data.cases import find_cases
 
     report = check_cases(find_cases(folder), model)  # type: ignore[arg-type]
     for name in ("check.json", "check.html"):

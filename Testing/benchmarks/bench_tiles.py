@@ -17,8 +17,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from rareunet import Predictor, RegionOfInterest, Volume, read_volume, tiling
-from rareunet.ladder import Ladder
+from rareunet import Predictor, RegionOfInterest, Volume, read_volume
+from rareunet.inference import tiling
+from rareunet.inference.ladder import Ladder
 
 SAMPLES = Path(__file__).parents[2] / "Resources" / "SampleData"
 OVERLAPS = (0.0, 0.5)

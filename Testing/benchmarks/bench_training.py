@@ -26,11 +26,11 @@ def measure(*overrides: str) -> None:
     import torch
 
     from rareunet_training.configuration import read_config
-    from rareunet_training.dataset import StepDataset
-    from rareunet_training.loading import load_data
-    from rareunet_training.memory import BASE_BYTES, GB, estimate_memory
+    from rareunet_training.data.dataset import StepDataset
     from rareunet_training.model import describe_bundle
-    from rareunet_training.trainer import Trainer
+    from rareunet_training.training.loading import load_data
+    from rareunet_training.training.memory import BASE_BYTES, GB, estimate_memory
+    from rareunet_training.training.trainer import Trainer
 
     words = [f"data.folder={ROOT / 'Testing' / 'data' / 'hippocampus'}", "data.exclude=[]", "data.folds=''"]
     config = read_config(

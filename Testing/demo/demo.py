@@ -86,7 +86,7 @@ def start_slicer() -> bool:
 def segment_without_slicer(path: Path, version: str, output: Path, picture_3d: Path) -> Result:
     """Writes one version of a sample and runs the core's predictor on it."""
     from rareunet import write_label_map
-    from rareunet_training.metrics import dice_per_class
+    from rareunet_training.evaluation.metrics import dice_per_class
 
     file = output / file_name(path, version)
     scan, reference = write_version(path, VERSIONS[version], file)
@@ -103,7 +103,7 @@ def segment_in_slicer(path: Path, version: str, output: Path, picture_3d: Path) 
     """Writes one version of a sample, loads it into the scene and runs the module's Logic on it."""
     import slicer
 
-    from rareunet_training.metrics import dice_per_class
+    from rareunet_training.evaluation.metrics import dice_per_class
 
     file = output / file_name(path, version)
     scan, reference = write_version(path, VERSIONS[version], file)
@@ -153,7 +153,7 @@ def write_version(path: Path, steps: tuple[int, int, int], file: Path) -> tuple[
     """Averages a sample over `steps` voxels and writes it; returns the Volume and its label map."""
     from rareunet import Volume, read_volume
     from rareunet.volume_files import write_volume
-    from rareunet_training.degradation import degrade, majority_label
+    from rareunet_training.data.degradation import degrade, majority_label
 
     scan, label = read_volume(path), read_volume(path.with_name(path.name.replace(".nii", "-label.nii")))
     sizes = [n // step for n, step in zip(scan.shape, steps, strict=True)]

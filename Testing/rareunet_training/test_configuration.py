@@ -12,7 +12,7 @@ import pytest
 from training_helpers import write_data_set
 
 from rareunet_training.configuration import TrainingConfig, read_config
-from rareunet_training.loading import load_data
+from rareunet_training.training.loading import load_data
 
 SCRIPTS = Path(__file__).parents[2] / "RAREUNetTraining" / "Scripts"
 

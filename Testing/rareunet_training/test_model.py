@@ -8,8 +8,8 @@ from training_helpers import config_of_balls
 
 from rareunet.architecture import Architecture
 from rareunet.network import RAREUNet
+from rareunet_training.data.samples import SampleFacts
 from rareunet_training.model import case_hash, check_model, describe_bundle
-from rareunet_training.samples import SampleFacts
 
 FACTS = [
     SampleFacts("Miller", (10, 40, 20), (3.0, 1.0, 1.0)),

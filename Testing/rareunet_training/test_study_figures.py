@@ -10,12 +10,12 @@ from matplotlib.image import imread
 from rareunet import Predictor
 from rareunet.volume_files import read_volume, write_label_map
 from rareunet_training.__main__ import main
-from rareunet_training.conditions import PAPER_SHAPE, coarser, native, series
-from rareunet_training.pictures import PictureRow, draw_rows
-from rareunet_training.published import PUBLISHED
+from rareunet_training.evaluation.conditions import PAPER_SHAPE, coarser, native, series
+from rareunet_training.evaluation.published import PUBLISHED
+from rareunet_training.evaluation.score_files import ScoreSet, write_scores
+from rareunet_training.monitoring.pictures import PictureRow, draw_rows
 from rareunet_training.reports.score_plots import COLOURS
 from rareunet_training.reports.trade_off import MARKERS, trade_off
-from rareunet_training.score_files import ScoreSet, write_scores
 
 SCALES = ("1", "1/2", "1/4", "1/8")
 

@@ -25,12 +25,12 @@ from rareunet.geometry import RegionOfInterest
 from rareunet.prediction import Prediction
 from rareunet.predictor import Predictor
 from rareunet.volume import Volume
-from rareunet_training.conditions import coarser, native, standard_conditions
-from rareunet_training.degradation import degrade, majority_label
-from rareunet_training.metrics import dice_per_class
-from rareunet_training.resolution_card import certainty_limit
-from rareunet_training.samples import class_indices
-from rareunet_training.scores import Score, mean_of
+from rareunet_training.data.degradation import degrade, majority_label
+from rareunet_training.data.samples import class_indices
+from rareunet_training.evaluation.conditions import coarser, native, standard_conditions
+from rareunet_training.evaluation.metrics import dice_per_class
+from rareunet_training.evaluation.resolution_card import certainty_limit
+from rareunet_training.evaluation.scores import Score, mean_of
 
 SPOILT_CONDITIONS = [
     native(), coarser("isotropic 2 mm", [2, 2, 2]), coarser("thick 4 mm along S", [4, 1, 1])

@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from rareunet_training import dataset
 from rareunet_training.__main__ import main
-from rareunet_training.views import View
+from rareunet_training.data import dataset
+from rareunet_training.data.views import View
 
 every_view = dataset.make_views
 

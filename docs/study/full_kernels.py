@@ -11,7 +11,7 @@ import sys
 
 from rareunet.blocks import Convolution, UpConvolution
 from rareunet_training.__main__ import main
-from rareunet_training.baselines import full_up_convolution
+from rareunet_training.evaluation.baselines import full_up_convolution
 
 if __name__ == "__main__":
     Convolution.kernel = lambda self, collapsed: self.weight  # type: ignore[method-assign]

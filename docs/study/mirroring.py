@@ -16,8 +16,8 @@ from pairs import model_and_samples, print_pairs
 from rareunet.prediction import Prediction
 from rareunet.predictor import Predictor
 from rareunet.volume import Volume
-from rareunet_training.conditions import coarser, native, paper_conditions
-from rareunet_training.evaluation import evaluate
+from rareunet_training.evaluation.conditions import coarser, native, paper_conditions
+from rareunet_training.evaluation.evaluate import evaluate
 
 CONDITIONS = [
     native(),

@@ -17,10 +17,10 @@ from pairs import model_and_samples, print_pairs
 from rareunet import preprocessing
 from rareunet.channel_grids import on_grid
 from rareunet.volume import Volume
-from rareunet_training.conditions import native_volume
-from rareunet_training.metrics import dice_per_class
-from rareunet_training.samples import Sample
-from rareunet_training.scores import mean_of
+from rareunet_training.data.samples import Sample
+from rareunet_training.evaluation.conditions import native_volume
+from rareunet_training.evaluation.metrics import dice_per_class
+from rareunet_training.evaluation.scores import mean_of
 
 AXES = "RAS"
 # axis of the turn, degrees, spacing (R, A, S) along the turned axes in voxels of the scan

@@ -12,8 +12,8 @@ import numpy as np
 from rareunet import routing
 from rareunet.predictor import Predictor
 from rareunet_training.configuration import read_config
-from rareunet_training.labelled_cases import held_out_cases
-from rareunet_training.samples import Sample, load_sample
+from rareunet_training.data.samples import Sample, load_sample
+from rareunet_training.evaluation.labelled_cases import held_out_cases
 
 
 def model_and_samples(description: str | None) -> tuple[Predictor, Iterator[Sample]]:

@@ -17,10 +17,10 @@ from rareunet import routing
 from rareunet.geometry import Triple
 from rareunet.predictor import Predictor
 from rareunet.wording import times
-from rareunet_training.conditions import coarser
-from rareunet_training.evaluation import evaluate
-from rareunet_training.samples import Sample
-from rareunet_training.scores import mean_of
+from rareunet_training.data.samples import Sample
+from rareunet_training.evaluation.conditions import coarser
+from rareunet_training.evaluation.evaluate import evaluate
+from rareunet_training.evaluation.scores import mean_of
 
 
 def alone(mm: float) -> list[Triple]:

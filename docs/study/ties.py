@@ -15,12 +15,12 @@ import numpy as np
 from pairs import model_and_samples, print_pairs
 
 from rareunet.volume import Volume
-from rareunet_training.baselines import UpsampledPredictor
-from rareunet_training.conditions import coarser
-from rareunet_training.degradation import class_fractions
-from rareunet_training.metrics import dice_per_class
-from rareunet_training.samples import Sample, class_indices
-from rareunet_training.scores import mean_of
+from rareunet_training.data.degradation import class_fractions
+from rareunet_training.data.samples import Sample, class_indices
+from rareunet_training.evaluation.baselines import UpsampledPredictor
+from rareunet_training.evaluation.conditions import coarser
+from rareunet_training.evaluation.metrics import dice_per_class
+from rareunet_training.evaluation.scores import mean_of
 
 THICK = [
     (f"thick {mm} mm along {axis}", [mm if a == axis else 1 for a in "SAR"])

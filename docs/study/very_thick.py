@@ -13,8 +13,8 @@ from pairs import model_and_samples, print_pairs, router
 
 from rareunet.predictor import Predictor
 from rareunet.wording import times
-from rareunet_training.conditions import coarser
-from rareunet_training.evaluation import evaluate
+from rareunet_training.evaluation.conditions import coarser
+from rareunet_training.evaluation.evaluate import evaluate
 
 SPACINGS_SAR = [(6.5, 1, 1), (7, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 8), (9, 1, 1), (8, 2, 2), (8, 4, 4)]
 CONDITIONS = [coarser(times(spacing), spacing) for spacing in SPACINGS_SAR]

@@ -12,9 +12,9 @@ from rareunet.bundle_format import LARGEST_LABEL
 from rareunet.geometry import Triple
 from rareunet.oblique import LARGEST_TILT, LEARNT_SHARE, learns_turned
 from rareunet.routing import route_for
-from rareunet_training.cases import channel_order_problem
 from rareunet_training.check.facts import ERROR, WARNING, CaseFacts, CaseReading, Finding
 from rareunet_training.check.segment_names import labels_named_otherwise, naming_errors
+from rareunet_training.data.cases import channel_order_problem
 
 if TYPE_CHECKING:
     from rareunet_training.configuration import ModelConfig

@@ -14,7 +14,7 @@ from rareunet.bundle_format import LARGEST_LABEL
 from rareunet.geometry import Shape, Triple
 from rareunet_training.check.facts import CaseReading
 from rareunet_training.check.segment_names import segment_names
-from rareunet_training.layouts import Description, read_description
+from rareunet_training.data.layouts import Description, read_description
 
 # Of the cases, so many percent are not finer than the reference and so many fit into the grid.
 FINEST_PERCENTILE = 10

@@ -16,10 +16,10 @@ from rareunet.oblique import tilt_degrees
 from rareunet.scan_checks import is_like_label_map
 from rareunet.volume import Volume
 from rareunet.volume_files import read_volume
-from rareunet_training.cases import Case, grid_problem, label_problem
 from rareunet_training.check.facts import CaseReading, FileStamp, Intensities, LabelVolume
 from rareunet_training.check.segment_names import read_segment_names
-from rareunet_training.grids import describe_difference
+from rareunet_training.data.cases import Case, grid_problem, label_problem
+from rareunet_training.data.grids import describe_difference
 
 DETACHED = (".mhd", ".nhdr")  # headers whose voxels lie in another file
 

@@ -1,18 +1,14 @@
-"""The check of a data set and its result, on disk as JSON."""
+"""The check of a data set and its result, as JSON too."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rareunet.bundle import Label
 from rareunet.geometry import Shape, Triple
-from rareunet.reports import check_report_path
-from rareunet.whole_files import make_folder, write_whole
-from rareunet_training.cases import Case
 from rareunet_training.check import proposals
 from rareunet_training.check.facts import (
     ERROR,
@@ -26,12 +22,12 @@ from rareunet_training.check.facts import (
 )
 from rareunet_training.check.findings import Expectations, findings_of_all, judge
 from rareunet_training.check.reading import read_case, stamps
+from rareunet_training.data.cases import Case
 
 if TYPE_CHECKING:
     from rareunet_training.configuration import ModelConfig
 
 FORMAT = 3
-FORMATS = (".json", ".html")
 LABEL_ALONE = "a label map without a scan: add the scan, or name the two alike."
 
 Progress = Callable[[int, int], None]
@@ -148,30 +144,6 @@ def _report(
         proposed_channels=() if expected.channels else proposals.propose_channels(cases, columns),
         proposed_labels=labels,
     )
-
-
-def read_report(path: str | Path) -> CheckReport:
-    """Reads a report that was written as JSON.
-
-    Raises:
-        ValueError: it is none, or of another version: check again.
-        OSError: it can't be read.
-    """
-    try:
-        return CheckReport.from_json(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} holds {error}. Delete it and check again.") from None
-
-
-def write_report(report: CheckReport, path: str | Path) -> None:
-    """Writes JSON or HTML by the path's extension; an older report stays until the new one is whole."""
-    from rareunet_training.check.page import to_html
-
-    path = Path(path)
-    check_report_path(path, FORMATS)
-    text = report.to_json() if path.suffix.lower() == ".json" else to_html(report)
-    make_folder(path.parent)
-    write_whole(path, text)
 
 
 def _case(content: dict[str, Any]) -> CaseFacts:

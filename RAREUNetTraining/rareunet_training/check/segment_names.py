@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from rareunet.itk_files import ITK_READERS, simpleitk
+from rareunet.files.itk import ITK_READERS, simpleitk
 from rareunet.wording import some
 from rareunet_training.check.facts import ERROR, WARNING, CaseReading, Finding
 

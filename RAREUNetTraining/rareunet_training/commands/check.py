@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rareunet_training.cases import Case
     from rareunet_training.check import CheckReport
     from rareunet_training.configuration import ModelConfig, TrainingConfig
+    from rareunet_training.data.cases import Case
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,13 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rareunet.reports import check_report_path
-    from rareunet_training.cases import find_cases
+    from rareunet.whole_files import check_report_path
     from rareunet_training.check import write_report
-    from rareunet_training.check.report import FORMATS
+    from rareunet_training.check.report_files import FORMATS
     from rareunet_training.check.table import to_text
     from rareunet_training.configuration import read_config
-    from rareunet_training.layouts import labels_without_scan
+    from rareunet_training.data.cases import find_cases
+    from rareunet_training.data.layouts import labels_without_scan
 
     try:
         for path in arguments.report:

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 from rareunet.whole_files import make_folder, replacing, write_whole
 from rareunet_training.commands.contestants import draw_pictures, pictured_case, score_all
 from rareunet_training.commands.scored_data import add_data_arguments, split_words
-from rareunet_training.published import PUBLISHED
+from rareunet_training.evaluation.published import PUBLISHED
 
 if TYPE_CHECKING:
-    from rareunet_training.comparison import PairedDifference
-    from rareunet_training.score_files import ScoreSet
+    from rareunet_training.evaluation.comparison import PairedDifference
+    from rareunet_training.evaluation.score_files import ScoreSet
 
 METRIC_NAMES = ("dice", "iou", "precision", "recall", "hd95_mm", "surface_dice", "volume_error_percent")
 
@@ -51,10 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rareunet_training.comparison import compare, missed_alone
     from rareunet_training.configuration import read_config
-    from rareunet_training.paper_table import paper_table
-    from rareunet_training.scores import memory_note
+    from rareunet_training.evaluation.comparison import compare, missed_alone
+    from rareunet_training.evaluation.paper_table import paper_table
+    from rareunet_training.evaluation.scores import memory_note
 
     names, overrides = split_words(arguments.contestants, arguments.overrides)
     if len(names) < 2:
@@ -93,8 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
 def comparison_table(differences: Sequence[PairedDifference], metric: str) -> str:
     """A line per condition, then per mean over several: both means, the difference +- its standard error, p, who was
     better how often, and the median seconds."""
-    from rareunet_training.comparison import title_of
-    from rareunet_training.metrics import METRICS
+    from rareunet_training.evaluation.comparison import title_of
+    from rareunet_training.evaluation.metrics import METRICS
 
     first, d = differences[0], METRICS[metric].decimals
     a, b = (max(len(name), 7) for name in (first.base, first.other))
@@ -117,8 +117,8 @@ def comparison_table(differences: Sequence[PairedDifference], metric: str) -> st
 
 def _write_scores(sets: Sequence[ScoreSet], output: Path) -> None:
     """Writes scores_<contestant>.json for each."""
-    from rareunet_training.predictions import folder_name
-    from rareunet_training.score_files import write_scores
+    from rareunet_training.evaluation.predictions import folder_name
+    from rareunet_training.evaluation.score_files import write_scores
 
     names: list[str] = []
     for scores in sets:
@@ -135,9 +135,9 @@ def _write(
     arguments: argparse.Namespace,
 ) -> None:
     """Writes the comparison into its folder, which exists."""
+    from rareunet_training.evaluation.score_files import plain
     from rareunet_training.reports.score_pages import write_comparison_page
     from rareunet_training.reports.trade_off import trade_off
-    from rareunet_training.score_files import plain
 
     output, metric, published = arguments.output, arguments.metric, arguments.published
     rows = [asdict(difference) for differences in pairs for difference in differences]

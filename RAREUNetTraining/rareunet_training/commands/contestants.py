@@ -18,12 +18,12 @@ from rareunet_training.commands.scored_data import (
 
 if TYPE_CHECKING:
     from rareunet.geometry import Shape
-    from rareunet_training.cases import Case
-    from rareunet_training.comparison import Terms
     from rareunet_training.configuration import TrainingConfig
-    from rareunet_training.evaluation import Segmenter
-    from rareunet_training.score_files import ScoreSet
-    from rareunet_training.scoring import Contestant, Plan
+    from rareunet_training.data.cases import Case
+    from rareunet_training.evaluation.comparison import Terms
+    from rareunet_training.evaluation.evaluate import Segmenter
+    from rareunet_training.evaluation.score_files import ScoreSet
+    from rareunet_training.evaluation.scoring import Contestant, Plan
 
 
 def score_all(names: Sequence[str], arguments: argparse.Namespace, config: TrainingConfig) -> list[ScoreSet]:
@@ -34,9 +34,9 @@ def score_all(names: Sequence[str], arguments: argparse.Namespace, config: Train
     Raises:
         ValueError: before anything is scored, where the first can't be paired with another.
     """
-    from rareunet_training.comparison import terms_of
-    from rareunet_training.score_files import read_scores
-    from rareunet_training.scoring import score_contestants
+    from rareunet_training.evaluation.comparison import terms_of
+    from rareunet_training.evaluation.score_files import read_scores
+    from rareunet_training.evaluation.scoring import score_contestants
 
     sets = {name: read_scores(Path(name)) for name in names if _is_score_file(name)}
     others = [name for name in dict.fromkeys(names) if name not in sets]
@@ -53,14 +53,14 @@ def score_all(names: Sequence[str], arguments: argparse.Namespace, config: Train
 
 def _terms(name: str, contestant: Contestant, plan: Plan) -> Terms:
     """What a contestant's scores will be of."""
-    from rareunet_training.comparison import Terms
+    from rareunet_training.evaluation.comparison import Terms
 
     return Terms(name, tuple(contestant.labels.values()), contestant.conditions, plan.shape)
 
 
 def _check_pairs(terms: Sequence[Terms]) -> None:
     """Refuses what can't be paired with the first, see comparison.check_terms."""
-    from rareunet_training.comparison import check_terms
+    from rareunet_training.evaluation.comparison import check_terms
 
     for other in terms[1:]:
         check_terms(terms[0], other)
@@ -68,7 +68,7 @@ def _check_pairs(terms: Sequence[Terms]) -> None:
 
 def _plan(arguments: argparse.Namespace, config: TrainingConfig) -> Plan:
     """The cases and conditions of the arguments."""
-    from rareunet_training.scoring import Plan
+    from rareunet_training.evaluation.scoring import Plan
 
     labelled, shape = find_labelled(arguments, config), paper_crop(arguments, config)
     dice_alone = arguments.metric == "dice" and not arguments.world
@@ -108,9 +108,9 @@ def draw_pictures(
     Returns:
         names of the contestants that are not in it, because they are no models.
     """
-    from rareunet_training.conditions import quick_conditions
-    from rareunet_training.pictures import PictureRow, draw_rows
-    from rareunet_training.samples import load_sample
+    from rareunet_training.data.samples import load_sample
+    from rareunet_training.evaluation.conditions import quick_conditions
+    from rareunet_training.monitoring.pictures import PictureRow, draw_rows
 
     shape = paper_crop(arguments, config)
     rows: list[PictureRow] = []
@@ -136,8 +136,8 @@ def is_model(name: str) -> bool:
 
 def _contestant(name: str, names: Sequence[str], plan: Plan, config: TrainingConfig) -> Contestant:
     from rareunet.predictor import Predictor
-    from rareunet_training.labelled_cases import check_channels, check_unseen
-    from rareunet_training.scoring import folder_contestant, model_contestant
+    from rareunet_training.evaluation.labelled_cases import check_channels, check_unseen
+    from rareunet_training.evaluation.scoring import folder_contestant, model_contestant
 
     if _is_folder_of_predictions(name):
         warn_of_unknown_folders(Path(name))
@@ -152,7 +152,7 @@ def _contestant(name: str, names: Sequence[str], plan: Plan, config: TrainingCon
 
 def _segmenter(name: str, shape: Shape, config: TrainingConfig) -> Segmenter:
     from rareunet.predictor import Predictor
-    from rareunet_training.baselines import baseline
+    from rareunet_training.evaluation.baselines import baseline
 
     model, way = _model_and_way(name)
     predictor = Predictor(model, config.fit.device)
@@ -161,7 +161,7 @@ def _segmenter(name: str, shape: Shape, config: TrainingConfig) -> Segmenter:
 
 def _model_and_way(name: str) -> tuple[str, str]:
     """ "MODEL:up" -> ("MODEL", "up"); a name without a way of baselines.BASELINES stays whole."""
-    from rareunet_training.baselines import BASELINES
+    from rareunet_training.evaluation.baselines import BASELINES
 
     model, _, way = name.rpartition(":")
     return (model, way) if model and way in BASELINES else (name, "")

@@ -26,8 +26,8 @@ from rareunet_training.commands.scored_data import (
 
 if TYPE_CHECKING:
     from rareunet_training.configuration import TrainingConfig
-    from rareunet_training.labelled_cases import LabelledCases
-    from rareunet_training.score_files import ScoreSet
+    from rareunet_training.evaluation.labelled_cases import LabelledCases
+    from rareunet_training.evaluation.score_files import ScoreSet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from rareunet_training.configuration import read_config
-    from rareunet_training.score_output import show, write
+    from rareunet_training.reports.score_output import show, write
 
     models, overrides = split_words([arguments.model] if arguments.model else [], arguments.overrides)
     if not models and arguments.predictions is None:
@@ -96,8 +96,8 @@ def _score_model(
     model: str, arguments: argparse.Namespace, config: TrainingConfig, labelled: LabelledCases
 ) -> ScoreSet:
     from rareunet.predictor import Predictor
-    from rareunet_training.labelled_cases import check_channels, check_unseen
-    from rareunet_training.scoring import Plan, model_contestant, score_contestants, usual_protocol
+    from rareunet_training.evaluation.labelled_cases import check_channels, check_unseen
+    from rareunet_training.evaluation.scoring import Plan, model_contestant, score_contestants, usual_protocol
 
     predictor = Predictor(model, config.fit.device)
     bundle = predictor.bundle
@@ -119,7 +119,7 @@ def _score_model(
 
 def _write_card(model: str, scores: ScoreSet) -> None:
     from rareunet.bundle import Bundle
-    from rareunet_training.resolution_card import with_card
+    from rareunet_training.evaluation.resolution_card import with_card
 
     bundle = Bundle.load(model)
     source = f"{len(scores.references)} cases ({scores.data}), scored by this model."
@@ -134,7 +134,7 @@ def _score_predictions(
 ) -> ScoreSet:
     """The label set is the model's where one is named, else the configuration's."""
     from rareunet.bundle import Bundle
-    from rareunet_training.scoring import Plan, folder_contestant, score_contestants
+    from rareunet_training.evaluation.scoring import Plan, folder_contestant, score_contestants
 
     if model:
         labels = {label.value: label.name for label in Bundle.load(model).labels}

@@ -33,10 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rareunet_training.distributed import is_restarted_on_failure, is_started_by_torchrun
-    from rareunet_training.fitting import fit
-    from rareunet_training.stopping import StopRequest
-    from rareunet_training.trainer import TrainingStopped
+    from rareunet_training.training.distributed import is_restarted_on_failure, is_started_by_torchrun
+    from rareunet_training.training.fitting import fit
+    from rareunet_training.training.stopping import StopRequest
+    from rareunet_training.training.trainer import TrainingStopped
 
     fold = [] if arguments.fold is None else [f"data.fold={arguments.fold}"]
     config = read_config(arguments.config, [*arguments.overrides, *fold])

@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from rareunet.bundle import Bundle
-    from rareunet_training.pooling import pool, with_card_of
-    from rareunet_training.score_files import read_scores
-    from rareunet_training.score_output import show, write
+    from rareunet_training.evaluation.pooling import pool, with_card_of
+    from rareunet_training.evaluation.score_files import read_scores
+    from rareunet_training.reports.score_output import show, write
 
     if arguments.overrides:
         raise ValueError(

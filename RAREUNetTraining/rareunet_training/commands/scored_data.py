@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rareunet.geometry import Shape
     from rareunet_training.configuration import TrainingConfig
-    from rareunet_training.labelled_cases import LabelledCases
-    from rareunet_training.scoring import Plan
+    from rareunet_training.evaluation.labelled_cases import LabelledCases
+    from rareunet_training.evaluation.scoring import Plan
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +57,7 @@ def paper_crop(arguments: argparse.Namespace, config: TrainingConfig) -> Shape:
     Raises:
         ValueError: what was asked for can't be halved three times.
     """
-    from rareunet_training.conditions import crop_of_patch
+    from rareunet_training.evaluation.conditions import crop_of_patch
 
     crop = crop_of_patch(arguments.shape or config.fit.patch)
     if arguments.shape and crop != tuple(arguments.shape):
@@ -77,7 +77,7 @@ def find_labelled(arguments: argparse.Namespace, config: TrainingConfig) -> Labe
     Raises:
         ValueError: neither a configuration nor a data set, or no case in it.
     """
-    from rareunet_training.labelled_cases import external_cases, held_out_cases
+    from rareunet_training.evaluation.labelled_cases import external_cases, held_out_cases
 
     if arguments.data:
         return external_cases(arguments.data, arguments.labels, config.data.exclude)
@@ -91,7 +91,7 @@ def find_labelled(arguments: argparse.Namespace, config: TrainingConfig) -> Labe
 
 def warn_of_unknown_folders(folder: Path) -> None:
     """Names the subfolders of predictions that nothing will be scored in."""
-    from rareunet_training.predictions import unknown_folders
+    from rareunet_training.evaluation.predictions import unknown_folders
 
     if unknown := unknown_folders(folder):
         print(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rareunet_training.search_space import Plan
+    from rareunet_training.sweep.search_space import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if importlib.util.find_spec("optuna") is None:
         raise RuntimeError('sweep needs Optuna, which is not installed: python -m pip install "optuna>=4"')
-    from rareunet_training.search_space import DEFAULT_SEARCH, Plan, parse_search
+    from rareunet_training.sweep.search_space import DEFAULT_SEARCH, Plan, parse_search
 
     space = dict(parse_search(text) for text in arguments.search or DEFAULT_SEARCH)
     plan = Plan(arguments.config, tuple(arguments.overrides), arguments.output, space)
@@ -57,11 +57,11 @@ def sweep(plan: Plan, storage: str, trials: int, seconds: float) -> int:
     import optuna
 
     from rareunet_training.commands.fit import STOPPED
-    from rareunet_training.fitting import fit
-    from rareunet_training.stopping import StopRequest
-    from rareunet_training.sweep import open_study, run_trials
-    from rareunet_training.sweep_report import best_trial, describe, repeat_command, write_report
-    from rareunet_training.trainer import TrainingStopped
+    from rareunet_training.sweep.report import best_trial, describe, repeat_command, write_report
+    from rareunet_training.sweep.trials import open_study, run_trials
+    from rareunet_training.training.fitting import fit
+    from rareunet_training.training.stopping import StopRequest
+    from rareunet_training.training.trainer import TrainingStopped
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(plan, storage)

@@ -13,19 +13,13 @@ from matplotlib.figure import Figure
 
 from rareunet.whole_files import write_whole
 from rareunet.wording import times
-from rareunet_training.baselines import BASELINES
-from rareunet_training.comparison import PairedDifference, title_of
-from rareunet_training.conditions import SCALES
-from rareunet_training.metrics import METRICS
-from rareunet_training.paper_table import paper_rows
-from rareunet_training.reports.score_plots import (
-    as_image,
-    cases_by_condition,
-    dice_by_spacing,
-    differences_by_condition,
-)
-from rareunet_training.score_files import ScoreSet
-from rareunet_training.scores import (
+from rareunet_training.evaluation.baselines import BASELINES
+from rareunet_training.evaluation.comparison import PairedDifference, title_of
+from rareunet_training.evaluation.conditions import SCALES
+from rareunet_training.evaluation.metrics import METRICS
+from rareunet_training.evaluation.paper_table import paper_rows
+from rareunet_training.evaluation.score_files import ScoreSet
+from rareunet_training.evaluation.scores import (
     FRAMES,
     Score,
     by_condition,
@@ -34,6 +28,12 @@ from rareunet_training.scores import (
     not_found,
     spacing_of,
     summarise,
+)
+from rareunet_training.reports.score_plots import (
+    as_image,
+    cases_by_condition,
+    dice_by_spacing,
+    differences_by_condition,
 )
 
 WORST_CASES = 10

@@ -12,10 +12,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rareunet_training.comparison import PairedDifference
-from rareunet_training.conditions import SCALES, series
-from rareunet_training.score_files import ScoreSet
-from rareunet_training.scores import Score, by_condition, spacing_of, summarise
+from rareunet_training.evaluation.comparison import PairedDifference
+from rareunet_training.evaluation.conditions import SCALES, series
+from rareunet_training.evaluation.score_files import ScoreSet
+from rareunet_training.evaluation.scores import Score, by_condition, spacing_of, summarise
 
 # Okabe and Ito's colours, which people with a colour vision deficiency can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from rareunet_training.conditions import SCALES, series
-from rareunet_training.published import PUBLISHED, PublishedTable
+from rareunet_training.evaluation.conditions import SCALES, series
+from rareunet_training.evaluation.published import PUBLISHED, PublishedTable
+from rareunet_training.evaluation.score_files import ScoreSet
+from rareunet_training.evaluation.scores import by_condition, median_of, summarise
 from rareunet_training.reports.score_plots import COLOURS, GRID, STYLE
-from rareunet_training.score_files import ScoreSet
-from rareunet_training.scores import by_condition, median_of, summarise
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one for each resolution of a series
 LARGEST_AREA, UNKNOWN_AREA = 130.0, 40.0  # square points; the area stands for the number of weights

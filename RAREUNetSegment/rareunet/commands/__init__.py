@@ -1,0 +1,1 @@
+"""The sub-commands: arguments in, exit code out."""

@@ -1,0 +1,1 @@
+"""Files of other formats -> Volume; volume_files.py chooses among them."""

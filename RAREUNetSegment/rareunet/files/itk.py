@@ -1,0 +1,115 @@
+"""NRRD and MetaImage files by SimpleITK.
+
+They store LPS coordinates; a Volume is RAS. SimpleITK is imported on first use, since only its own
+formats need it.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rareunet.errors import unreadable_file
+from rareunet.files.itk_headers import check_text_header
+from rareunet.volume import Volume
+
+ITK_READERS = {".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO"}
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def simpleitk() -> Any:
+    """The module SimpleITK, imported on first use.
+
+    Raises:
+        ImportError: it is not installed; the message says how to go on.
+    """
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise ImportError(
+            "NRRD, MetaImage and DICOM need the package SimpleITK, which is not installed: run"
+            " 'pip install SimpleITK', or convert the scan to .nii.gz."
+        ) from error
+    return SimpleITK
+
+
+def read_itk(path: Path, name: str, reader: str) -> Volume:
+    """Reads an NRRD or MetaImage file.
+
+    Args:
+        path: the file.
+        name: what to call the scan.
+        reader: ITK's image reader for the format, from ITK_READERS.
+
+    Returns:
+        voxels (C, Z, Y, X) in the stored type.
+
+    Raises:
+        ValueError: unreadable, 2D, or without a usable geometry.
+        ImportError: SimpleITK is not installed.
+    """
+    sitk = simpleitk()
+    facts = check_text_header(path)
+    try:
+        image = sitk.ReadImage(str(path), imageIO=reader)
+    except RuntimeError as error:
+        raise unreadable_file(path, error) from error
+    volume = volume_of_itk(image, name, facts.notes)
+    return replace(volume, ijk_to_ras=np.diag([facts.unit_mm] * 3 + [1.0]) @ volume.ijk_to_ras)
+
+
+def volume_of_itk(image: Any, name: str, notes: tuple[str, ...] = ()) -> Volume:
+    """Turns a SimpleITK image into a Volume.
+
+    Args:
+        image: of 3 dimensions, of 4 (channels last), or with pixels of several components.
+        name: what to call the scan.
+        notes: what reading the file had to assume.
+
+    Returns:
+        voxels (C, Z, Y, X) in the image's type; the world matrix goes to RAS, mm.
+
+    Raises:
+        ValueError: a 2D image, or no usable geometry.
+    """
+    n = image.GetDimension()
+    if n < 3:
+        raise ValueError(f"{name} is a 2D image of {image.GetSize()} pixels: a 3D scan is needed.")
+    voxels = simpleitk().GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        voxels = np.ascontiguousarray(np.moveaxis(voxels, -1, 0))
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(image.GetDirection(), (n, n))[:3, :3] * image.GetSpacing()[:3]
+    matrix[:3, 3] = image.GetOrigin()[:3]
+    return Volume(voxels, LPS_TO_RAS @ matrix, name, notes)
+
+
+def save_itk(path: Path, voxels: np.ndarray, ijk_to_ras: np.ndarray) -> None:
+    """Saves voxels (C, Z, Y, X) as compressed .nrrd or .mha, several channels as components of each pixel.
+
+    Args:
+        path: file to write; its extension chooses the format.
+        voxels: (C, Z, Y, X), of a type that ITK knows.
+        ijk_to_ras: (4, 4) world matrix, mm.
+
+    Raises:
+        OSError: the file can't be written.
+        ImportError: SimpleITK is not installed.
+    """
+    sitk = simpleitk()
+    several = len(voxels) > 1
+    image = sitk.GetImageFromArray(np.moveaxis(voxels, 0, -1) if several else voxels[0], isVector=several)
+    matrix = LPS_TO_RAS @ ijk_to_ras
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(matrix[:3, 3].tolist())
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True)
+        sitk.ReadImage(str(path))  # a disk that fills up with the last bytes goes unnoticed otherwise
+    except RuntimeError as error:
+        raise OSError(errno.EIO, " ".join(str(error).split("ERROR:")[-1].split())) from error

@@ -1,0 +1,1 @@
+"""The predictor in a process of its own, for the Slicer panel."""

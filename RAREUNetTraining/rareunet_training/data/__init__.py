@@ -1,0 +1,1 @@
+"""Folders of scans -> cases -> samples -> steps of a training."""

@@ -1,0 +1,112 @@
+"""Scores a model on labelled scans at many resolutions, through the same Predictor that users run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Literal, Protocol
+
+import numpy as np
+
+from rareunet.bundle import Bundle
+from rareunet.prediction import Prediction
+from rareunet.volume import Volume
+from rareunet_training.data.samples import Sample, class_indices
+from rareunet_training.evaluation.conditions import Condition, native_volume
+from rareunet_training.evaluation.metrics import agreement_per_class, dice_per_class
+from rareunet_training.evaluation.scores import Score
+
+Metrics = Literal["dice", "all"]
+
+
+class Segmenter(Protocol):
+    """What is evaluated: rareunet.Predictor, or a way to present a scan to one (see baselines)."""
+
+    @property
+    def bundle(self) -> Bundle: ...
+
+    def predict(self, volume: Volume, *, force: bool = False) -> Prediction: ...
+
+
+OnPrediction = Callable[[Sample, Condition, Volume, np.ndarray], None]
+
+
+def evaluate(
+    predictor: Segmenter,
+    samples: Iterable[Sample],
+    conditions: Sequence[Condition],
+    metrics: Metrics = "dice",
+    on_prediction: OnPrediction = lambda sample, condition, volume, label_map: None,
+) -> list[Score]:
+    """Scores every sample under every condition that applies to it.
+
+    Args:
+        predictor: the model.
+        samples: may be a generator: one is needed at a time.
+        conditions: how to present each.
+        metrics: "dice" on the presented scan's grid alone, or "all" there and on the original grid.
+        on_prediction: gets each label map with the presented scan.
+    """
+    values = [label.value for label in predictor.bundle.labels]
+    scores = []
+    for sample in samples:
+        for condition in conditions:
+            if not condition.applies(sample):
+                continue
+            volume, reference = condition.present(sample, len(values) + 1)
+            prediction = predictor.predict(volume, force=True)
+            on_prediction(sample, condition, volume, prediction.label_map)
+            predicted = class_indices(prediction.label_map, values)
+            seconds = sum(prediction.seconds.values())
+            found = score(
+                sample, condition.name, volume, predicted, reference, len(values) + 1, seconds, metrics
+            )
+            certainty = math.nan if prediction.certainty is None else prediction.certainty
+            scores.append(replace(found, stepped_down=prediction.stepped_down, certainty=certainty))
+    return scores
+
+
+def score(
+    sample: Sample,
+    condition: str,
+    volume: Volume,
+    predicted: np.ndarray,
+    reference: np.ndarray,
+    classes: int,
+    seconds: float,
+    metrics: Metrics,
+) -> Score:
+    """Scores one answer.
+
+    Args:
+        sample: the original, for its full-resolution label map.
+        volume: the presented scan.
+        predicted, reference: class indices (Z, Y, X) on its grid.
+    """
+    spacing = volume.spacing_mm
+    if metrics == "dice":
+        dice = tuple(dice_per_class(predicted, reference, classes))
+        return Score(sample.name, condition, spacing, dice, seconds)
+    on_scan = agreement_per_class(predicted, reference, classes, spacing)
+    original = native_volume(sample)
+    full = to_grid(predicted, volume.ijk_to_ras, original.ijk_to_ras, original.shape)
+    in_world = agreement_per_class(full, sample.label, classes, sample.spacing_mm)
+    return Score(sample.name, condition, spacing, tuple(a.dice for a in on_scan), seconds, on_scan, in_world)
+
+
+def to_grid(
+    label_map: np.ndarray, ijk_to_ras: np.ndarray, target_ijk_to_ras: np.ndarray, shape: Sequence[int]
+) -> np.ndarray:
+    """Label map (Z, Y, X) at the voxel centres of another grid: the nearest voxel in world space, 0 outside.
+
+    Args:
+        ijk_to_ras, target_ijk_to_ras: world matrices of the label map and of the other grid.
+        shape: (Z, Y, X) of the other grid.
+    """
+    from scipy.ndimage import affine_transform
+
+    between = np.linalg.inv(ijk_to_ras) @ target_ijk_to_ras
+    matrix, offset = between[2::-1, 2::-1], between[2::-1, 3]  # i, j, k -> z, y, x
+    # "grid-constant" counts the outer half of the border voxels as inside.
+    return affine_transform(label_map, matrix, offset, tuple(shape), order=0, mode="grid-constant")

@@ -1,0 +1,111 @@
+"""The numbers of a run, a row per epoch: history.csv, TensorBoard, and Weights & Biases if asked for."""
+
+from __future__ import annotations
+
+import csv
+import uuid
+from pathlib import Path
+from typing import Any
+
+from rareunet.whole_files import replacing
+from rareunet_training.configuration import TrainingConfig
+from rareunet_training.monitoring.epoch_report import EpochReport
+from rareunet_training.monitoring.progress import HISTORY_FILE
+
+WANDB_ID_FILE = "wandb_id.txt"
+
+Row = dict[str, float | int | str]
+
+
+class History:
+    """Writes each epoch's numbers. Rows of epochs that a resumed run repeats are replaced.
+
+    Args:
+        folder: gets history.csv and the event files.
+        config: of the run; its log section decides who else is told.
+        first_epoch: epochs done so far; later rows of an earlier attempt are dropped.
+    """
+
+    def __init__(self, folder: Path, config: TrainingConfig, first_epoch: int = 0) -> None:
+        self.path = folder / HISTORY_FILE
+        self.rows = [row for row in read_history(self.path) if int(row["epoch"]) <= first_epoch]
+        self._events = _tensorboard(folder, first_epoch) if config.log.tensorboard else None
+        self._wandb = _weights_and_biases(config, folder, first_epoch) if config.log.wandb else None
+
+    def add(self, report: EpochReport) -> Row:
+        row: Row = {
+            "epoch": report.epoch,
+            "seconds": round(report.seconds, 2),
+            "learning_rate": report.learning_rate,
+            "samples_per_second": round(report.samples_per_second, 3),
+        }
+        row |= {f"loss {name}": round(value, 5) for name, value in report.losses.items()}
+        row |= {f"dice {name}": round(value, 5) for name, value in report.dice().items()}
+        self.rows.append(row)
+        write_history(self.path, self.rows)
+        numbers = {name: value for name, value in row.items() if name != "epoch"}
+        if self._events is not None:
+            for name, value in numbers.items():
+                self._events.add_scalar(name.replace(" ", "/", 1), value, report.epoch)
+            self._events.flush()
+        if self._wandb is not None:
+            self._wandb.log(numbers, step=report.epoch)
+        return row
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def write_history(path: Path, rows: list[Row]) -> None:
+    """Writes all rows; a column of any row is a column of the file. Replaces the file in one go."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    # Losses and Dice of views that an early epoch lacks come beside their like, not at the end.
+    kinds = ("loss", "dice")
+    columns.sort(key=lambda name: kinds.index(kind) if (kind := name.split(" ")[0]) in kinds else -1)
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_history(path: Path) -> list[Row]:
+    """Rows of a history.csv; none if there is no file. Empty cells are left out."""
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return [
+            {name: int(value) if name == "epoch" else float(value) for name, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]
+
+
+def _tensorboard(folder: Path, first_epoch: int) -> Any:
+    """A writer of event files, or None without the package: history.csv has the same numbers."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch + 1)
+
+
+def _weights_and_biases(config: TrainingConfig, folder: Path, first_epoch: int) -> Any:
+    """A run of Weights & Biases; the same one when a training is resumed, which goes by its id alone."""
+    try:
+        import wandb
+    except ImportError:
+        raise ValueError(
+            "log.wandb is set, but the package wandb is missing: pip install wandb, or clear the setting."
+        ) from None
+    identity = folder / WANDB_ID_FILE
+    if not (first_epoch and identity.exists()):
+        identity.write_text(uuid.uuid4().hex, encoding="utf-8")
+    return wandb.init(
+        project=config.log.wandb,
+        name=folder.name,
+        config=config.to_dict(),
+        id=identity.read_text(encoding="utf-8"),
+        resume="allow",
+    )
