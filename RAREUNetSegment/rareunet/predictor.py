@@ -25,6 +25,8 @@ from rareunet.volume import Volume
 
 Progress = Callable[[str, float], None]
 
+CONSTANT_SCAN = "the scan is constant: the result is empty. Check that the right scan was chosen."
+
 
 @dataclass
 class _Clock:
@@ -109,15 +111,12 @@ class Predictor:
             result = run_on_ladder(
                 self.network, image, ladder, lambda part: progress("network", 0.1 + 0.8 * part), memory
             )
-        warnings += result.notes
         progress("finish", 0.9)
         with clock.step("finish"):
             logits = result.logits
-            if not image.any():
-                warnings.append(
-                    "the scan is constant: the result is empty. Check that the right scan was chosen."
-                )
-                logits[1:] = logits.min() - 1
+            is_constant = not image.any()
+            if is_constant:
+                logits[1:] = logits.min() - 1  # nothing but background
             outside = np.zeros((1, 1, 1), dtype=bool)
             if region is not None:  # on an oblique scan grid.box holds more than the region
                 outside = ~within_region(region, grid.box, volume.ijk_to_ras)
@@ -126,21 +125,23 @@ class Predictor:
             volumes = _volumes_ml(label_map, volume, bundle)
             certainty = certainty_of(logits, [ml > 0 for ml in volumes.values()])
         progress("finish", 1.0)
+        warnings += [
+            *result.notes,
+            *([CONSTANT_SCAN] if is_constant else []),
+            *check_route(grid.route, bundle),
+            *([self._passed_over] if self._passed_over else []),
+            *([] if grid.turned is None else [grid.turned.describe()]),
+            *check_found(volumes),
+            *check_border(label_map, region, volume, bundle),
+            *check_certainty(certainty, bundle),
+        ]
         return Prediction(
             label_map,
             grid.route,
             str(result.rung.device),
             clock.seconds,
             volumes,
-            [
-                *warnings,
-                *check_route(grid.route, bundle),
-                *([self._passed_over] if self._passed_over else []),
-                *([] if grid.turned is None else [grid.turned.describe()]),
-                *check_found(volumes),
-                *check_border(label_map, region, volume, bundle),
-                *check_certainty(certainty, bundle),
-            ],
+            warnings,
             {"name": bundle.name, "version": bundle.version, "sha256": self._sha256},
             certainty,
             probabilities,
