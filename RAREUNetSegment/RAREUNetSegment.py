@@ -111,6 +111,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.ui.modelComboBox.connect("activated(int)", self.onModelChosen)
         self.ui.modelFolderEdit.connect("currentPathChanged(QString)", self.onModelFolderChanged)
+        self.ui.modelFolderEdit.connect("validInputChanged(bool)", self.onModelFolderValid)
         self.ui.placeRegionButton.connect("clicked(bool)", self.onPlaceRegion)
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
         self.ui.cancelButton.connect("clicked(bool)", self.onCancel)
@@ -162,6 +163,11 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onModelFolderChanged(self, path: str) -> None:
         if self._parameterNode and not self.ui.modelComboBox.currentData:
             self._parameterNode.model = path
+
+    def onModelFolderValid(self, isValid: bool) -> None:
+        """An emptied field counts as invalid input, and tells of no changed path (ctkPathLineEdit.cpp)."""
+        if not isValid:
+            self.onModelFolderChanged("")
 
     def onPlaceRegion(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The region of interest could not be placed.")):
@@ -245,7 +251,15 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         finally:
             self._showOutlook()
 
+    def _rememberModelFolder(self) -> None:
+        edit = self.ui.modelFolderEdit
+        if edit.currentPath and not self.ui.modelComboBox.currentData:
+            edit.blockSignals(True)  # it shows another path of the history for a moment
+            edit.addCurrentPathToHistory()
+            edit.blockSignals(False)
+
     def _startRun(self, parameters: RAREUNetSegmentParameterNode) -> None:
+        self._rememberModelFolder()
         channels = [getattr(parameters, f"channel{n}") for n in range(2, len(self._facts.channel_names) + 1)]
         run = self.logic.makeRun(
             [parameters.inputVolume, *channels],
@@ -378,6 +392,9 @@ class RAREUNetSegmentTest(ScriptedLoadableModuleTest):
 
     def test_process(self) -> None:
         """Segments a sample scan where one is present, else a made one, and looks at the result."""
+        if slicer.app.testingEnabled() and not dependencies.are_installed():
+            self.delayDisplay("Skipped: packages are missing, and a test run installs none.")
+            return
         self.delayDisplay("Segmenting a scan")
         path = samples.sample_scan()
         volume = slicer.util.loadVolume(str(path)) if path else self._makeScan()

@@ -123,6 +123,7 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             kind = ctk.ctkPathLineEdit.Files if name == "configFile" else ctk.ctkPathLineEdit.Dirs
             edit.filters = kind | ctk.ctkPathLineEdit.Readable
             edit.connect("currentPathChanged(QString)", partial(self.onPathChanged, name))
+            edit.connect("validInputChanged(bool)", partial(self.onPathValid, name))
         self.timer = qt.QTimer()
         self.timer.setInterval(POLL_MILLISECONDS)
         self.timer.connect("timeout()", self.poll)
@@ -184,6 +185,11 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if name == "dataFolder":
                 self._fillIn(*described_data(path))
 
+    def onPathValid(self, name: str, isValid: bool) -> None:
+        """An emptied field counts as invalid input, and tells of no changed path (ctkPathLineEdit.cpp)."""
+        if not isValid:
+            self.onPathChanged(name, "")
+
     def onStructuresChanged(self) -> None:
         if self._parameterNode:
             self._parameterNode.structures = structures_to_text(self.structuresTable.structures())
@@ -204,7 +210,10 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Shows how far everything is; once a second while something runs."""
         if not self._parameterNode:
             return
-        self.logic.tasks.finish()
+        if (
+            qt.QApplication.activeModalWidget() is None
+        ):  # what follows may rebuild the table that a dialog belongs to
+            self.logic.tasks.finish()
         status = self.logic.status()
         choice = TrainingChoice.of(self._parameterNode)
         panel_state.show_status(self.ui, status)

@@ -165,7 +165,7 @@ class FakePredictor:
             volumes_ml=volumes,
             certainty=0.9 if any(counts.values()) else None,
             warnings=[f"{name} was not found in this scan." for name, ml in volumes.items() if not ml],
-            model={"name": "fake", "version": "1.2.3", "sha256": "ab" * 32},
+            model={"name": self.bundle.name, "version": "1.2.3", "sha256": "ab" * 32},
             describe=lambda: f"{route.describe()}. Done on cpu in 1.5 s.",
         )
 

@@ -38,6 +38,13 @@ def ensure_packages() -> None:
         slicer.packaging.pip_ensure(requirements, requester="RAREUNet")
 
 
+def are_installed() -> bool:
+    """Whether ensure_packages would have nothing to do."""
+    import slicer.packaging
+
+    return _has_torch() and slicer.packaging.pip_check(slicer.packaging.load_requirements(REQUIREMENTS))
+
+
 def _has_torch() -> bool:
     # Not by the extension's torchInstalled(): it imports torch, which would stay in Slicer and stop it meanwhile.
     return importlib.util.find_spec("torch") is not None

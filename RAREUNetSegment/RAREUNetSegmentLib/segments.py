@@ -40,7 +40,7 @@ def write_segmentation(
         ValueError: segmentation_node can't take the segments.
     """
     if segmentation_node is not None:
-        _check_target(segmentation_node, volume_node)
+        _check_target(segmentation_node, volume_node, prediction.model["name"])
     segments = make_segments(prediction.label_map, labels, volume_node, prediction.model["name"])
     scene = slicer.mrmlScene
     scene.SaveStateForUndo()
@@ -120,10 +120,10 @@ def shows_another_scan(segmentation_node: Any, volume_node: Any) -> bool:
     )
 
 
-def _check_target(segmentation_node: Any, volume_node: Any) -> None:
-    """Refuses a node whose other segments would move or be converted."""
+def _check_target(segmentation_node: Any, volume_node: Any, model_name: str) -> None:
+    """Refuses a node whose other segments, which this model's do not replace, would move or be converted."""
     segmentation = segmentation_node.GetSegmentation()
-    if set(own_segments.own_ids(segmentation)) == set(segmentation.GetSegmentIDs()):
+    if set(own_segments.own_ids_of(segmentation, model_name)) == set(segmentation.GetSegmentIDs()):
         return
     name = segmentation_node.GetName()
     if segmentation_node.GetParentTransformNode() is not volume_node.GetParentTransformNode():

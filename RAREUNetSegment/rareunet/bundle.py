@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PACKAGED_MODELS = Path(__file__).parent / "models"
 DEFAULT_MODEL = "hippocampus"
+LEFT_BY_SYSTEMS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 # Beyond this multiple of the largest field of view in training a scan is refused: it is another kind of scan.
 FIELD_OF_VIEW_LIMIT = 2.0
@@ -170,7 +171,7 @@ class Bundle:
         description, given = self.to_json(), folder
         folder = folder.resolve()  # "." and ".." are no names
         check_schema(description, folder)
-        _check_replaceable(folder)
+        check_replaceable(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
@@ -223,11 +224,15 @@ def find_bundle(name_or_path: str | Path) -> Path:
     )
 
 
-def _check_replaceable(folder: Path) -> None:
-    """Saving replaces the whole folder: refuses one that holds anything but a bundle."""
+def check_replaceable(folder: Path) -> None:
+    """Saving replaces the whole folder: refuses one that holds anything but a bundle, beside what systems leave."""
     if folder.exists() and not folder.is_dir():
         raise BundleError(f"{folder} is a file: choose a folder for the model.")
-    others = {path.name for path in folder.glob("*")} - {DESCRIPTION_FILE, WEIGHTS_FILE, HASHES_FILE}
+    others = (
+        {path.name for path in folder.glob("*")}
+        - {DESCRIPTION_FILE, WEIGHTS_FILE, HASHES_FILE}
+        - LEFT_BY_SYSTEMS
+    )
     if others:
         raise BundleError(
             f"{folder} also holds {', '.join(sorted(others)[:3])}: choose a new folder, saving replaces all of it."

@@ -62,15 +62,6 @@ class Route:
         return min(self.axis_depths)
 
     @property
-    def residuals(self) -> Triple:
-        """Spacing over the spacing of the axis' depth, before resampling."""
-        z, y, x = (
-            s / (r * 2**a)
-            for s, r, a in zip(self.spacing_mm, self.reference_spacing_mm, self.axis_depths, strict=True)
-        )
-        return z, y, x
-
-    @property
     def resampled_axes(self) -> tuple[bool, bool, bool]:
         z, y, x = (n != s for n, s in zip(self.network_spacing_mm, self.spacing_mm, strict=True))
         return z, y, x

@@ -19,7 +19,9 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         durable: be on the disk by then, so that even a power cut leaves one of the two whole. It takes longer.
     """
     # Not tempfile's: it makes files that nobody but their owner can read.
-    temporary = path.with_name(f".{path.name[:80]}-{uuid.uuid4().hex}{''.join(path.suffixes[-2:])}")
+    start = path.name.encode(errors="surrogateescape")[:80].decode(errors="ignore")
+    extension = ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix
+    temporary = path.with_name(f".{start}-{uuid.uuid4().hex}{extension}")
     try:
         yield temporary
         if durable:

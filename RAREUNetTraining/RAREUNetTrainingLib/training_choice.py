@@ -143,7 +143,8 @@ class TrainingChoice:
         yield f"title = {_toml(self.model_name)}"
         yield f"description = {_toml(', '.join(s.name for s in self.structures) + '.')}"
         yield f"reference_spacing_mm = {_toml(numbers(self.reference_spacing_mm)[::-1])}"
-        yield f"channels = {_toml(self.channels)}"
+        if self.channels:
+            yield f"channels = {_toml(self.channels)}"
         for structure in self.structures:
             yield "\n[[model.labels]]"
             for name, value in asdict(structure).items():

@@ -5,7 +5,9 @@ What they write goes to a file instead of a pipe: nobody has to empty it, and it
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,6 +53,19 @@ def install_command() -> list[str]:
     return [python(), str(TRAIN_SCRIPT), "--install"]
 
 
+class LaunchedProcess(subprocess.Popen):
+    """Is ended with all that it has started: Slicer's Python is a launcher, whose child does the work."""
+
+    def kill(self) -> None:
+        if self.poll() is not None:
+            return
+        if os.name == "nt":
+            subprocess.run(["taskkill", "/T", "/F", "/PID", str(self.pid)], capture_output=True, check=False)
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)  # start_process made it the leader of a group
+
+
 def start_process(command: Sequence[str], log: Path) -> Process:
     """Starts a process that goes on when Slicer ends, its output appended to a file.
 
@@ -62,7 +77,7 @@ def start_process(command: Sequence[str], log: Path) -> Process:
     if os.name == "nt":
         options = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
     with open(log, "ab") as file:
-        return subprocess.Popen(
+        return LaunchedProcess(
             list(command),
             stdin=subprocess.DEVNULL,
             stdout=file,

@@ -133,7 +133,7 @@ def _facts(config: TrainingConfig, training: Sequence[SampleFacts]) -> dict[str,
         "data": {
             "cases": len(training),
             "fold": config.data.fold,
-            "excluded": config.data.exclude,
+            "excluded": len(config.data.exclude),
             "case_hashes": sorted(seen),
         },
         "settings": {name: asdict(getattr(config, name)) for name in ("fit", "loss", "augmentation")},

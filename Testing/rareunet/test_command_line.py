@@ -300,6 +300,18 @@ def test_probabilities_lie_beside_the_label_map(segment, scans, tmp_path):
     np.testing.assert_allclose(probabilities.voxels.sum(axis=0), 1, atol=1e-5)
 
 
+def test_older_files_stay_where_the_label_map_can_not_be_written(segment, scans, tmp_path, monkeypatch):
+    assert segment(scans / "a.nii.gz", "--probabilities") == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    def fail(path, *arguments):
+        raise OSError(f"{path} could not be written")
+
+    monkeypatch.setattr("rareunet.commands.segment.write_label_map", fail)
+    assert segment(scans / "a.nii.gz", "--probabilities") == 1
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
 def test_processes_share_the_scans(segment, scans, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank, case in ((0, "a"), (1, "b")):

@@ -81,7 +81,6 @@ def test_isotropic_spacing(spacing, depth, network_spacing):
     assert route.entry_depth == depth
     assert route.axis_depths == (depth,) * 3
     assert route.network_spacing_mm == (network_spacing,) * 3
-    assert route.residuals == pytest.approx((spacing / 2**depth,) * 3)
     assert route.resampled_axes == (spacing != network_spacing,) * 3
 
 
@@ -94,7 +93,7 @@ def test_mixed_axes(spacing, entry_depth, axis_depths):
 
 def test_mixed_residuals_in_range_are_not_resampled():
     route = route_for((5, 2, 2))
-    assert route.residuals == (1.25, 1.0, 1.0)
+    assert route.axis_depths == (2, 1, 1)
     assert not any(route.resampled_axes)
 
 
@@ -123,7 +122,6 @@ def test_forced_depth_resamples_to_that_depth():
     route = route_for((1, 1, 1), entry_depth=2)
     assert route.axis_depths == (2, 2, 2)
     assert route.network_spacing_mm == (4, 4, 4)
-    assert route.residuals == (0.25, 0.25, 0.25)
 
 
 def test_forced_depth_keeps_what_is_near_enough():

@@ -27,7 +27,7 @@ def test_bundle_says_what_the_configuration_and_the_scans_are():
     assert bundle.reference_spacing_mm == (2.0, 1.0, 1.0)
     assert bundle.field_of_view_mm == {"smallest": (20, 20, 15), "largest": (30, 40, 25)}
     data = bundle.training["data"]
-    assert (data["cases"], data["fold"], data["excluded"]) == (3, 3, ["Brown"])
+    assert (data["cases"], data["fold"], data["excluded"]) == (3, 3, 1)
     assert set(data["case_hashes"]) == {case_hash(facts.name) for facts in FACTS}
 
 

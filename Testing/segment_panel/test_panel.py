@@ -335,6 +335,18 @@ def test_model_from_a_folder(panel, models):
     assert "Random weights" in panel.ui.modelLabel.text
     panel.ui.modelFolderEdit.currentPath = str(models)
     assert "no model" in panel.ui.modelLabel.text
+    panel.ui.modelFolderEdit.currentPath = ""
+    assert panel._parameterNode.model == ""
+    assert panel.ui.applyButton.toolTip == "Choose a model."
+
+
+def test_used_model_folders_are_remembered(panel, models):
+    panel._parameterNode.inputVolume = add_scan()
+    panel._parameterNode.model = str(models / "hippocampus")
+    panel.ui.applyButton.click()
+    finish_run(panel)
+    assert panel.ui.modelFolderEdit._history == [str(models / "hippocampus")]
+    assert panel._parameterNode.model == str(models / "hippocampus")
 
 
 def test_packages_are_ensured_on_apply_only(panel, slicer_app):
@@ -446,6 +458,20 @@ def test_self_test_runs(panel):
     import slicer
 
     slicer.selfTests["RAREUNetSegment"]()
+
+
+def test_self_test_installs_nothing_in_a_test_run(panel, slicer_app, monkeypatch):
+    import slicer
+    import slicer.packaging
+
+    slicer.packaging.missing.add("nibabel")
+    slicer_app.setTestingEnabled(True)
+    try:
+        slicer.selfTests["RAREUNetSegment"]()
+    finally:
+        slicer_app.setTestingEnabled(False)
+    assert slicer.packaging.missing == {"nibabel"}
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
 
 
 def test_sample_scans_are_offered(panel, monkeypatch):

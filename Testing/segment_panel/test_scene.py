@@ -421,3 +421,18 @@ def turned_matrix(world, shape, order, flips):
         change[2 - source, 2 - axis] = flip
         change[2 - source, 3] = shape[source] - 1 if flip < 0 else 0
     return world @ change
+
+
+def test_segments_of_another_model_count_as_others(make_logic):
+    """They would be left in place, but under the new scan's transform."""
+    import slicer
+
+    first, second = add_scan(scan_with_blobs()), add_scan(scan_with_blobs())
+    segmentation = make_logic(FakePredictor()).process(first)
+    other = FakePredictor()
+    other.bundle.name = "other-model"
+    second.SetAndObserveTransformNodeID(add_transform(TURNED).GetID())
+    with pytest.raises(ValueError, match="another transform"):
+        make_logic(other).process(second, outputSegmentation=segmentation)
+    assert segmentation.GetParentTransformNode() is None
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1

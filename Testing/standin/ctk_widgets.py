@@ -95,7 +95,16 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._edit)
         layout.addWidget(self._browse)
-        self._edit.textChanged.connect(self.currentPathChanged)
+        self._edit.textChanged.connect(self._update_has_valid_input)
+        self._is_valid = False
+
+    def _update_has_valid_input(self, path: str) -> None:
+        """Without name filters anything but '' is valid, and a path that is not is not told (updateHasValidInput)."""
+        was_valid, self._is_valid = self._is_valid, bool(path)
+        if path:
+            self.currentPathChanged.emit(path)
+        if self._is_valid != was_valid:
+            self.validInputChanged.emit(self._is_valid)
 
     currentPath = Property(str, lambda self: self._edit.text, lambda self, value: self._edit.setText(value))
     filters = stored_property(int, "filters", 0x033)

@@ -142,6 +142,37 @@ def test_a_configuration_file_decides_all_but_the_folders(ready, data, tmp_path)
     assert not (tmp_path / "run" / "config.toml").exists()
 
 
+def test_an_emptied_field_is_no_choice_any_more(ready, tmp_path):
+    for edit, name in ((ready.ui.configFileEdit, "configFile"), (ready.ui.labelsFolderEdit, "labelsFolder")):
+        edit.currentPath = str(tmp_path)
+        assert getattr(ready._parameterNode, name) == str(tmp_path)
+        edit.currentPath = ""
+        assert getattr(ready._parameterNode, name) == ""
+        ready._parameterNode.epochs += 1  # shows all fields again
+        assert edit.currentPath == ""
+
+
+def test_nothing_is_filled_in_while_a_dialog_is_open(ready, monkeypatch):
+    import qt
+
+    ready.ui.checkButton.click()
+    process = ready.processes.started[-1]
+    process.write("error: no scans\n")
+    process.code = 2
+    monkeypatch.setattr(qt.QApplication, "activeModalWidget", lambda: ready.ui.checkLabel)
+    ready.poll()
+    assert ready.logic.tasks.kind
+    monkeypatch.undo()
+    ready.poll()
+    assert not ready.logic.tasks.kind
+
+
+def test_channels_that_nobody_named_are_left_to_the_training(ready, tmp_path):
+    ready._parameterNode.channels = ""
+    ready.ui.startButton.click()
+    assert "channels =" not in (tmp_path / "run" / "config.toml").read_text()
+
+
 def test_check_fills_the_table_and_what_nobody_has_changed(panel, tmp_path):
     """A real check of three made scans, one of them empty."""
     import numpy as np

@@ -8,6 +8,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from training_panel_helpers import MODULE, tell, training_process, wait_for
 
@@ -136,3 +137,25 @@ def test_a_process_is_ended_on_its_own_computer_alone(ready, tmp_path, holder, h
     with contextlib.suppress(subprocess.TimeoutExpired):
         holder.wait(timeout=5 if ended else 0.2)
     assert (holder.poll() is not None) == ended
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals; taskkill ends the tree there")
+def test_a_process_is_ended_with_what_it_has_started(slicer_app, tmp_path):
+    """Slicer's Python is a launcher whose child does the work."""
+    import standin
+
+    module = standin.load_module(MODULE)
+    code = (
+        "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
+        "print(child.pid, flush=True); child.wait()"
+    )
+    process = training_process().start_process([sys.executable, "-c", code], tmp_path / "log")
+    while not (text := (tmp_path / "log").read_text()).endswith("\n"):
+        time.sleep(0.05)
+    child = psutil.Process(int(text))
+    process.kill()
+    assert process.wait(10) < 0
+    gone, _ = psutil.wait_procs([child], 10)
+    assert gone or child.status() == psutil.STATUS_ZOMBIE
+    process.kill()  # of one that has ended does nothing
+    standin.unload_module(module)

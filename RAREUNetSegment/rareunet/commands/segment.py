@@ -21,7 +21,7 @@ from rareunet.volume_files import (
     write_label_map,
     write_volume,
 )
-from rareunet.whole_files import make_folder
+from rareunet.whole_files import make_folder, replacing
 
 if TYPE_CHECKING:
     from rareunet.bundle import Bundle
@@ -184,14 +184,13 @@ def _segment(predictor: Predictor, job: Job, case: CaseReport, arguments: argpar
 
 
 def _write(job: Job, prediction: Prediction, volume: Volume) -> None:
-    if job.probabilities is not None and prediction.probabilities is not None:
-        write_volume(job.probabilities, replace(volume, voxels=prediction.probabilities))
-    try:
+    """Both files, or neither: older ones stay until both are written."""
+    if job.probabilities is None or prediction.probabilities is None:
         write_label_map(job.output, prediction.label_map, volume)
-    except BaseException:
-        if job.probabilities is not None:
-            job.probabilities.unlink(missing_ok=True)
-        raise
+        return
+    with replacing(job.probabilities) as temporary:
+        write_volume(temporary, replace(volume, voxels=prediction.probabilities))
+        write_label_map(job.output, prediction.label_map, volume)
 
 
 def _tell(case: CaseReport, done: str) -> None:

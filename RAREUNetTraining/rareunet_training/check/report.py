@@ -115,8 +115,8 @@ def recheck(
 
 
 def _unchanged(case: Case, reading: CaseReading | None) -> CaseReading | None:
-    """The earlier reading, if its files are all as they were."""
-    if reading is None or any(stamp.mtime_ns < 0 for stamp in reading.files):
+    """The earlier reading, if its files are all as they were. One that failed may have lacked a package or memory."""
+    if reading is None or reading.errors or any(stamp.mtime_ns < 0 for stamp in reading.files):
         return None
     return reading if reading.files == stamps(case) else None
 

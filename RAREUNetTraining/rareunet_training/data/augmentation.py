@@ -13,6 +13,7 @@ from rareunet_training.configuration import AugmentationConfig
 
 # Rotations and deformations act on voxels: across axes whose voxels differ more than this they would bend the anatomy.
 LARGEST_ANISOTROPY = 1.5
+LEAST_BLUR = 0.2  # voxels; less changes nothing
 
 
 def build_augmentation(
@@ -36,16 +37,13 @@ def build_augmentation(
     affine = transforms.RandAffined(prob=0.9, **spatial)
     p = config.elastic_probability if all(isotropic) else 0.0
     steps: list[transforms.Transform] = [transforms.OneOf([elastic, affine], weights=[p, 1 - p])]
+    blur = (min(LEAST_BLUR, config.blur), config.blur)
     if config.mirror_left_right:
         steps.append(transforms.RandFlipd(keys, prob=0.5, spatial_axis=2))
     steps += [
         transforms.RandBiasFieldd("image", prob=0.2, coeff_range=(0.0, config.bias), degree=2),
         transforms.RandGaussianSmoothd(
-            "image",
-            prob=0.15,
-            sigma_x=(0.2, config.blur),
-            sigma_y=(0.2, config.blur),
-            sigma_z=(0.2, config.blur),
+            "image", prob=0.15 if config.blur else 0, sigma_x=blur, sigma_y=blur, sigma_z=blur
         ),
         transforms.RandAdjustContrastd("image", prob=0.3, gamma=(1 / config.gamma, config.gamma)),
         transforms.RandGaussianNoised("image", prob=0.25, std=config.noise, sample_std=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import uuid
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,14 @@ from rareunet_training.monitoring.progress import HISTORY_FILE
 WANDB_ID_FILE = "wandb_id.txt"
 
 Row = dict[str, float | int | str]
+
+
+def check_log(config: TrainingConfig) -> None:
+    """Raises ValueError where a log is asked for whose package is missing; a run asks before it reads its scans."""
+    if config.log.wandb and find_spec("wandb") is None:
+        raise ValueError(
+            "log.wandb is set, but the package wandb is missing: pip install wandb, or clear the setting."
+        )
 
 
 class History:
@@ -93,19 +102,17 @@ def _tensorboard(folder: Path, first_epoch: int) -> Any:
 
 def _weights_and_biases(config: TrainingConfig, folder: Path, first_epoch: int) -> Any:
     """A run of Weights & Biases; the same one when a training is resumed, which goes by its id alone."""
-    try:
-        import wandb
-    except ImportError:
-        raise ValueError(
-            "log.wandb is set, but the package wandb is missing: pip install wandb, or clear the setting."
-        ) from None
+    import wandb
+
+    # Folders and names of cases may tell of patients; they stay in config.json.
+    told = config.to_dict() | {"data": {"fold": config.data.fold, "fold_count": config.data.fold_count}}
     identity = folder / WANDB_ID_FILE
     if not (first_epoch and identity.exists()):
         identity.write_text(uuid.uuid4().hex, encoding="utf-8")
     return wandb.init(
         project=config.log.wandb,
         name=folder.name,
-        config=config.to_dict(),
+        config=told,
         id=identity.read_text(encoding="utf-8"),
         resume="allow",
     )

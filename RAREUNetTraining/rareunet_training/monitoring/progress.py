@@ -21,6 +21,14 @@ PROGRESS_FILE = "progress.json"
 LOCK_FILE = "run.lock"  # locked while a run writes to the folder
 CHECKPOINT_FILE = "last.ckpt"
 HISTORY_FILE = "history.csv"
+RUN_NAMES = (
+    STOP_FILE,
+    PROGRESS_FILE,
+    LOCK_FILE,
+    CHECKPOINT_FILE,
+    HISTORY_FILE,
+    "tensorboard",
+)  # no names of models
 SECONDS_BETWEEN_WRITES = 1.0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rareunet.bundle import Bundle
+from rareunet.bundle import Bundle, check_replaceable
 from rareunet.whole_files import write_whole
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.data.dataset import small_batches_warning
@@ -20,9 +20,9 @@ from rareunet_training.evaluation.scoring import model_facts, usual_protocol
 from rareunet_training.model import check_held_out, check_model, describe_bundle
 from rareunet_training.monitoring.curves import draw_curves
 from rareunet_training.monitoring.epoch_report import EpochReport
-from rareunet_training.monitoring.history import History
+from rareunet_training.monitoring.history import History, check_log
 from rareunet_training.monitoring.pictures import draw_cases
-from rareunet_training.monitoring.progress import Progress, ProgressWriter, duration
+from rareunet_training.monitoring.progress import RUN_NAMES, Progress, ProgressWriter, duration
 from rareunet_training.reports.score_output import show, write
 from rareunet_training.training.distributed import Processes
 from rareunet_training.training.loading import load_data
@@ -58,6 +58,8 @@ def fit(
         MemoryError: it does not fit, as was seen before or while training.
     """
     check_model(config)
+    check_log(config)
+    _check_bundle_folder(output, config.model.name)
     processes = Processes.start(config.fit.device)
     _warn_of_idle(processes, config.fit.batch_size)
     # A run that torchrun starts again after a failure goes on from where it was.
@@ -73,6 +75,15 @@ def fit(
         raise
     processes.stop()  # not after another failure, which the other processes may know nothing of
     return folder
+
+
+def _check_bundle_folder(output: Path, name: str) -> None:
+    """Raises ValueError where the finished model could not be put into the output folder."""
+    if name in RUN_NAMES:
+        raise ValueError(
+            f"model.name is {name!r}, as something else in the output folder: choose another name."
+        )
+    check_replaceable(output / name)
 
 
 def _warn_of_idle(processes: Processes, batch_size: int) -> None:

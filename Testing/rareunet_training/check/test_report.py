@@ -92,6 +92,20 @@ def test_recheck_reads_only_what_changed_and_judges_anew(folder, report, monkeyp
     assert check.check_cases(find_cases(folder), MODEL) == check.recheck(find_cases(folder), MODEL, again)
 
 
+def test_a_case_that_could_not_be_read_is_read_again(folder, monkeypatch):
+    """Its files need not change: a package may have been missing, or memory."""
+    cases = find_cases(folder)
+
+    def fail(path):
+        raise ImportError("SimpleITK is not installed.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("rareunet_training.check.reading.read_volume", fail)
+        before = check.check_cases(cases, MODEL)
+    assert {finding.case for finding in before.errors} >= {case.name for case in cases}
+    assert check.recheck(cases, MODEL, before) == check.check_cases(cases, MODEL)
+
+
 def test_header_with_its_voxels_elsewhere_is_always_read(tmp_path):
     sitk = pytest.importorskip("SimpleITK", reason="SimpleITK writes the .mhd files")
     add(tmp_path, "a")

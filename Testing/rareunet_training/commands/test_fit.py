@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import pytest
 import torch
@@ -147,6 +148,27 @@ def test_what_the_bundle_refuses_is_said_before_a_scan_is_read(tmp_path, monkeyp
     assert start(tmp_path, "model.name=Hippo Campus") == 1
     assert "name must match pattern" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model.name=stop"], "choose another name"),
+        (["model.name=balls"], "also holds notes.txt"),
+        (["model.name=other", "log.wandb=project"], "pip install wandb"),
+    ],
+)
+def test_what_would_fail_at_the_end_is_said_before_a_scan_is_read(
+    tmp_path, monkeypatch, capsys, words, message
+):
+    write_data_set(tmp_path)
+    (tmp_path / "out" / "balls").mkdir(parents=True)
+    (tmp_path / "out" / "balls" / "notes.txt").touch()
+    (tmp_path / "out" / "balls" / ".DS_Store").touch()
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setattr(loading, "find_cases", lambda *words: pytest.fail("scans were looked for"))
+    assert start(tmp_path, *words) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_exit_code_of_an_unknown_setting_is_the_one_that_the_help_names(tmp_path, capsys):

@@ -123,3 +123,12 @@ def test_deformation_spares_thick_slices():
     assert all((classes == label).all() for _, classes in augmented((4.0, 1.0, 1.0), **strengths))
     never = {"elastic_probability": 0.0, "elastic_magnitude": 300.0}
     assert all((classes == label).all() for _, classes in augmented(**never))
+
+
+def test_blur_is_never_more_than_asked_for():
+    point = np.zeros((1, 9, 9, 9), np.float32)
+    point[0, 4, 4, 4] = 1
+    transform = build_augmentation(replace(OFF, blur=0.05))
+    for seed in range(40):
+        blurred, _ = augment(transform, point, np.zeros((9, 9, 9), np.uint8), seed)
+        np.testing.assert_allclose(blurred, point, atol=2e-3)

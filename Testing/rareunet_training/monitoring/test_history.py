@@ -15,7 +15,7 @@ from rareunet_training.evaluation.scores import Score
 from rareunet_training.monitoring import curves
 from rareunet_training.monitoring.curves import draw_curves
 from rareunet_training.monitoring.epoch_report import EpochReport
-from rareunet_training.monitoring.history import History, read_history
+from rareunet_training.monitoring.history import History, check_log, read_history
 from rareunet_training.monitoring.pictures import draw_cases
 from rareunet_training.monitoring.progress import Progress, ProgressWriter, duration
 
@@ -114,10 +114,17 @@ def test_numbers_reach_weights_and_biases_only_if_asked(tmp_path, monkeypatch):
         log=lambda numbers, step: logged.append((step, numbers["loss total"])),
         finish=lambda: logged.append("finished"),
     )
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **o: begun.append(o["id"]) or run))
+    told = []
+
+    def init(**options):
+        begun.append(options["id"])
+        told.append(options["config"])
+        return run
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
     History(tmp_path, config_of_balls("log.tensorboard=false")).add(report(1))
     assert logged == []
-    asked = config_of_balls("log.tensorboard=false", "log.wandb=project")
+    asked = config_of_balls("log.tensorboard=false", "log.wandb=project", "data.exclude=['Brown']")
     history = History(tmp_path, asked)
     history.add(report(2))
     history.close()
@@ -125,12 +132,15 @@ def test_numbers_reach_weights_and_biases_only_if_asked(tmp_path, monkeypatch):
     for first_epoch in (2, 0):
         History(tmp_path, asked, first_epoch)
     assert begun[0] == begun[1] != begun[2]  # Weights & Biases knows a run that goes on by its id alone
+    assert told[0]["data"] == {"fold": 0, "fold_count": 5}  # no folder, no name of a case
+    assert "Brown" not in str(told)
 
 
-def test_missing_wandb_is_explained(tmp_path, monkeypatch):
+def test_missing_wandb_is_explained(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ValueError, match="pip install wandb"):
-        History(tmp_path, config_of_balls("log.wandb=project"))
+        check_log(config_of_balls("log.wandb=project"))
+    check_log(config_of_balls())
 
 
 def test_progress_tells_the_state_and_the_time_left(tmp_path, monkeypatch):
