@@ -29,10 +29,10 @@ if str(Path(__file__).parent) not in sys.path:  # rareunet and RAREUNetSegmentLi
 
 from RAREUNetSegmentLib import dependencies, models, outlook, region, samples, scene, segments
 from RAREUNetSegmentLib.choices import Device, EntryDepth, depth_number
+from RAREUNetSegmentLib.run import Failed, Finished, InProcess, Run
+from RAREUNetSegmentLib.run_display import RunDisplay
+from RAREUNetSegmentLib.run_request import Request
 from RAREUNetSegmentLib.worker_client import shared_worker
-from RAREUNetSegmentLib.worker_panel import RunDisplay
-from RAREUNetSegmentLib.worker_request import Request
-from RAREUNetSegmentLib.worker_run import Failed, Finished, InProcess, Run
 
 
 class RAREUNetSegment(ScriptedLoadableModule):

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from slicer.i18n import tr as _
 
-from rareunet.bundle import FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT
 from rareunet.geometry import RegionOfInterest, box_of_region, canonical_axes, seen_mm, whole_box
 from rareunet.oblique import LARGEST_TILT, tilt_degrees, turned_sentence
 from rareunet.preprocessing import route_of_scan
+from rareunet.scan_checks import FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT
 from rareunet.wording import times
 from RAREUNetSegmentLib.choices import depth_number
 from RAREUNetSegmentLib.models import ModelFacts

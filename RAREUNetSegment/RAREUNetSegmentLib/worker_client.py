@@ -24,20 +24,20 @@ from rareunet.worker.protocol import (
     Segment,
     Segmented,
 )
-from RAREUNetSegmentLib.worker_process import (
-    SilenceTimer,
-    WorkerProcess,
-    single_shot,
-    wait_for_ends,
-    worker_command,
-)
-from RAREUNetSegmentLib.worker_request import (
+from RAREUNetSegmentLib.run_request import (
     LABEL_MAP_FILE,
     Job,
     OnAnswer,
     OnFailure,
     OnProgress,
     Request,
+)
+from RAREUNetSegmentLib.worker_process import (
+    SilenceTimer,
+    WorkerProcess,
+    single_shot,
+    wait_for_ends,
+    worker_command,
 )
 
 IDLE_MINUTES = 15

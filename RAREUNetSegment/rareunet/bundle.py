@@ -38,11 +38,6 @@ PACKAGED_MODELS = Path(__file__).parent / "models"
 DEFAULT_MODEL = "hippocampus"
 LEFT_BY_SYSTEMS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
-# Beyond this multiple of the largest field of view in training a scan is refused: it is another kind of scan.
-FIELD_OF_VIEW_LIMIT = 2.0
-# Beyond this one a warning is due: on a whole head, larger regions brought false findings beside the structure.
-FIELD_OF_VIEW_DOUBT = 1.25
-
 
 @dataclass(frozen=True)
 class Label:

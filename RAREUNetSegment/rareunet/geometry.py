@@ -1,4 +1,4 @@
-"""Where voxels lie: region of interest, crop and canonical orientation, each step beside its inverse.
+"""Where voxels lie: region of interest, box around it, and canonical orientation with its inverse.
 
 Arrays are (..., Z, Y, X), boxes and axis lists are in the order (z, y, x), coordinates are RAS in mm.
 """

@@ -1,4 +1,4 @@
-"""Input grid <-> network grid. Each step stands beside its inverse; training and inference both come through here.
+"""Input grid <-> network grid. Each step stands beside its inverse; training takes the padding from here.
 
 Arrays are (C, Z, Y, X); after `Reorientation.apply` the axes run to S, A, R. The steps: straighten a turned scan, crop
 to the region of interest and, where that saves network voxels, to the scanned part, reorient, normalise intensities,

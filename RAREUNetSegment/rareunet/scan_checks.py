@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rareunet.bundle import FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT, Bundle
+from rareunet.bundle import Bundle
 from rareunet.errors import FieldOfViewError
 from rareunet.geometry import (
     Box,
@@ -21,6 +21,10 @@ from rareunet.preprocessing import scanned_box
 from rareunet.volume import Volume
 from rareunet.wording import times
 
+# Beyond this multiple of the largest field of view in training a scan is refused: it is another kind of scan.
+FIELD_OF_VIEW_LIMIT = 2.0
+# Beyond this one a warning is due: on a whole head, larger regions brought false findings beside the structure.
+FIELD_OF_VIEW_DOUBT = 1.25
 # Share of the voxels beside the background that equal their neighbour along x. Label maps of hippocampi have 0.85 and
 # more, about 0.6 where only every third voxel is kept; MR scans 0.11 at most, scans in 8 bits that a window has
 # saturated or whose voxels were doubled 0.53.

@@ -13,7 +13,7 @@ from rareunet_training.__main__ import main
 from rareunet_training.evaluation.conditions import PAPER_SHAPE, coarser, native, series
 from rareunet_training.evaluation.published import PUBLISHED
 from rareunet_training.evaluation.score_files import ScoreSet, write_scores
-from rareunet_training.monitoring.pictures import PictureRow, draw_rows
+from rareunet_training.reports.pictures import PictureRow, draw_rows
 from rareunet_training.reports.score_plots import COLOURS
 from rareunet_training.reports.trade_off import MARKERS, trade_off
 

@@ -340,7 +340,7 @@ def test_process_in_a_worker_lets_events_happen(panel, use_worker):
 
 
 def test_process_raises_what_the_worker_tells(panel, use_worker):
-    from RAREUNetSegmentLib.worker_run import SegmentationError
+    from RAREUNetSegmentLib.run import SegmentationError
 
     scan = panel._parameterNode.inputVolume
     use_worker(light_worker("raise ValueError('the scan is odd: choose another one.')"))
@@ -419,7 +419,7 @@ def test_route_in_the_report_is_the_cores_on_a_turned_scan_and_at_a_chosen_depth
 
 
 def test_time_left():
-    from RAREUNetSegmentLib.worker_progress import ProgressLine
+    from RAREUNetSegmentLib.run_progress import ProgressLine
 
     now = [0.0]
     line = ProgressLine(clock=lambda: now[0])
@@ -442,7 +442,7 @@ def test_time_left():
 
 
 def test_time_left_by_earlier_runs():
-    from RAREUNetSegmentLib.worker_progress import ProgressLine
+    from RAREUNetSegmentLib.run_progress import ProgressLine
 
     now = [0.0]
     line = ProgressLine(200.0, clock=lambda: now[0])

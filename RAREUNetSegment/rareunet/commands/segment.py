@@ -22,6 +22,7 @@ from rareunet.volume_files import (
     write_volume,
 )
 from rareunet.whole_files import make_folder, replacing
+from rareunet.wording import some
 
 if TYPE_CHECKING:
     from rareunet.bundle import Bundle
@@ -159,7 +160,7 @@ def _segment(predictor: Predictor, job: Job, case: CaseReport, arguments: argpar
     """Segments one scan, notes in its record what became of it, and returns that for a person."""
     try:
         if segments := [str(path) for path in job.inputs if is_segmentation(path)]:
-            raise ValueError(f"{', '.join(segments)} holds segments: give the scan that they belong to.")
+            raise ValueError(f"{some(segments)}: segments, not a scan. Give the scan that they belong to.")
         volume = read_volume(job.source, arguments.series)
         prediction = predictor.predict(
             volume,

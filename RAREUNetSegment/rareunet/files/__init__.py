@@ -1,1 +1,1 @@
-"""Files of other formats -> Volume; volume_files.py chooses among them."""
+"""One module per file format; volume_files.py chooses among them."""

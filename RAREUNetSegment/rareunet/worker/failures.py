@@ -76,7 +76,7 @@ def not_started(job: int, program: str, reason: str) -> Failure:
         job,
         False,
         f"the segmentation process could not be started: {program} ({reason}).",
-        "Press Apply again; if it happens again, install Slicer anew, or look whether a virus scanner blocks it.",
+        "Press Apply again; if it happens again, reinstall Slicer, or check whether a virus scanner blocks it.",
     )
 
 

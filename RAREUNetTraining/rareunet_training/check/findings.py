@@ -112,7 +112,7 @@ def _intensity_warnings(reading: CaseReading, expected: Expectations) -> list[st
         where = f"channel {named[channel] if named else channel}" if several else "the scan"
         if found.not_finite:
             warnings.append(
-                f"{where} has {_count(found.not_finite, 'voxel')} that are NaN or infinite: they become 0."
+                f"{where} is NaN or infinite in {_count(found.not_finite, 'voxel')}: they become 0."
             )
         if several and _is_constant(reading, channel):
             warnings.append(f"{where} is constant: it tells the network nothing.")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rareunet.wording import some
 from rareunet_training.commands.scored_data import (
     find_labelled,
     paper_crop,
@@ -88,10 +89,9 @@ def pictured_case(names: Sequence[str], arguments: argparse.Namespace, config: T
         )
     cases = {case.name: case for case in find_labelled(arguments, config).cases}
     if arguments.pictures not in cases:
-        some = ", ".join(list(cases)[:3])
         raise ValueError(
             f"--pictures: no case is called {arguments.pictures!r}: choose one of the {len(cases)} that are compared"
-            f" ({some}{', ...' if len(cases) > 3 else ''})."
+            f" ({some(list(cases))})."
         )
     return cases[arguments.pictures]
 
@@ -110,7 +110,7 @@ def draw_pictures(
     """
     from rareunet_training.data.samples import load_sample
     from rareunet_training.evaluation.conditions import quick_conditions
-    from rareunet_training.monitoring.pictures import PictureRow, draw_rows
+    from rareunet_training.reports.pictures import PictureRow, draw_rows
 
     shape = paper_crop(arguments, config)
     rows: list[PictureRow] = []
@@ -172,7 +172,8 @@ def _is_score_file(name: str) -> bool:
 
 
 def _is_folder_of_predictions(name: str) -> bool:
-    from rareunet.bundle import DESCRIPTION_FILE, packaged_models
+    from rareunet.bundle import packaged_models
+    from rareunet.bundle_format import DESCRIPTION_FILE
 
     return (
         name not in packaged_models() and Path(name).is_dir() and not (Path(name) / DESCRIPTION_FILE).exists()

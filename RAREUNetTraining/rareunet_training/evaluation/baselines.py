@@ -28,8 +28,9 @@ from rareunet.resampling import resample
 from rareunet.routing import Route, route_for
 from rareunet.volume import Volume
 from rareunet_training.data.degradation import majority_label
+from rareunet_training.data.samples import class_indices
 from rareunet_training.evaluation.conditions import PAPER_SHAPE, crop_or_pad
-from rareunet_training.evaluation.evaluate import Segmenter, class_indices
+from rareunet_training.evaluation.evaluate import Segmenter
 
 
 class UpsampledPredictor:

@@ -12,10 +12,11 @@ import numpy as np
 from rareunet.geometry import Reorientation
 from rareunet.volume import Volume
 from rareunet.volume_files import case_name, images_in, read_volume, write_label_map
+from rareunet.wording import some
 from rareunet_training.data.cases import Case, label_problem
-from rareunet_training.data.samples import Sample
+from rareunet_training.data.samples import Sample, class_indices
 from rareunet_training.evaluation.conditions import Condition, conditions_of, native, native_volume
-from rareunet_training.evaluation.evaluate import Metrics, class_indices, score, to_grid
+from rareunet_training.evaluation.evaluate import Metrics, score, to_grid
 from rareunet_training.evaluation.scores import Score
 
 LEAST_OVERLAP = 0.5  # of the scan: less means that it was made from another one
@@ -149,10 +150,10 @@ def _files(folder: Path) -> dict[str, Path]:
 
 def _file_of(case: str, files: Mapping[str, Path]) -> Path:
     if case not in files:
-        some, folder = ", ".join(sorted(files)[:3]), next(iter(files.values())).parent
+        folder = next(iter(files.values())).parent
         raise ValueError(
-            f"{folder}: no prediction is named like the case {case} (there are {some}, ...): name each file like its"
-            " scan, or leave the case out by data.exclude."
+            f"{folder}: no prediction is named like the case {case} (there are {some(sorted(files))}): name each file"
+            " like its scan, or leave the case out by data.exclude."
         )
     return files[case]
 

@@ -21,8 +21,8 @@ from rareunet_training.model import check_held_out, check_model, describe_bundle
 from rareunet_training.monitoring.curves import draw_curves
 from rareunet_training.monitoring.epoch_report import EpochReport
 from rareunet_training.monitoring.history import History, check_log
-from rareunet_training.monitoring.pictures import draw_cases
 from rareunet_training.monitoring.progress import RUN_NAMES, Progress, ProgressWriter, duration
+from rareunet_training.reports.pictures import draw_cases
 from rareunet_training.reports.score_output import show, write
 from rareunet_training.training.distributed import Processes
 from rareunet_training.training.loading import load_data
@@ -147,7 +147,10 @@ def _prepare_and_train(
         if warning := small_batches_warning(spacings, config.fit, trainer.settings):
             print(f"warning: {warning}", file=sys.stderr, flush=True)
         if trainer.is_done:
-            print(f"the training is done (epoch {trainer.epoch}): it remains to write the model", flush=True)
+            print(
+                f"the training is done (epoch {trainer.epoch}): only the model has yet to be written",
+                flush=True,
+            )
         elif trainer.epoch or trainer.step:
             print(f"going on in epoch {trainer.epoch + 1} after step {trainer.step}", flush=True)
         if changed:

@@ -267,7 +267,7 @@ def test_what_is_left_out_is_printed_and_kept(tmp_path, capsys):
         write_scores(scores, path)
     assert command(*paths, "--metric", "hd95_mm", "--output", tmp_path / "out") == 0
     sentence = "native: one, unlike both, did not find hard in 3 of 3 cases."
-    assert f"Left out, for want of a value in both:\n{sentence}\n" in capsys.readouterr().out
+    assert f"Left out, because one of the two has no value:\n{sentence}\n" in capsys.readouterr().out
     kept = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
     assert kept["left_out"] == [sentence]
     assert sentence in (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")

@@ -63,7 +63,7 @@ def test_output_folder_that_can_not_be_made_is_explained(tmp_path, capsys):
 def test_resumed_run_that_has_its_epochs_says_so(finished, capsys):
     assert start(finished, "--resume") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "the training is done (epoch 1): it remains to write the model" in lines
+    assert "the training is done (epoch 1): only the model has yet to be written" in lines
     assert not any(line.startswith(("epoch", "going on")) for line in lines)
 
 

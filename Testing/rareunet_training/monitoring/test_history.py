@@ -16,8 +16,8 @@ from rareunet_training.monitoring import curves
 from rareunet_training.monitoring.curves import draw_curves
 from rareunet_training.monitoring.epoch_report import EpochReport
 from rareunet_training.monitoring.history import History, check_log, read_history
-from rareunet_training.monitoring.pictures import draw_cases
 from rareunet_training.monitoring.progress import Progress, ProgressWriter, duration
+from rareunet_training.reports.pictures import draw_cases
 
 
 def report(epoch, **losses):

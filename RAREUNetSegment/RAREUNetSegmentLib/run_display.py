@@ -11,10 +11,10 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from RAREUNetSegmentLib import summary
-from RAREUNetSegmentLib.worker_progress import ProgressLine
-from RAREUNetSegmentLib.worker_report import route_of
-from RAREUNetSegmentLib.worker_request import Request
-from RAREUNetSegmentLib.worker_run import Failed, Finished
+from RAREUNetSegmentLib.run import Failed, Finished
+from RAREUNetSegmentLib.run_progress import ProgressLine
+from RAREUNetSegmentLib.run_report import route_of
+from RAREUNetSegmentLib.run_request import Request
 
 MILLISECONDS_BETWEEN_UPDATES = 500
 

@@ -13,7 +13,7 @@ from rareunet.preprocessing import route_of_scan
 from rareunet.wording import times
 from rareunet.worker.protocol import Failure
 from RAREUNetSegmentLib.models import read_facts
-from RAREUNetSegmentLib.worker_request import Request
+from RAREUNetSegmentLib.run_request import Request
 
 
 def make_report(failure: Failure, request: Request, private_names: Sequence[str]) -> str:

@@ -14,9 +14,9 @@ from matplotlib.patches import Patch
 
 from rareunet.bundle import Bundle
 from rareunet.whole_files import replacing
-from rareunet_training.data.samples import Sample
+from rareunet_training.data.samples import Sample, class_indices
 from rareunet_training.evaluation.conditions import Condition
-from rareunet_training.evaluation.evaluate import Segmenter, class_indices
+from rareunet_training.evaluation.evaluate import Segmenter
 from rareunet_training.evaluation.metrics import dice_per_class
 from rareunet_training.evaluation.scores import mean_of
 

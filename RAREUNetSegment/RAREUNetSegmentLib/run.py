@@ -15,8 +15,8 @@ from rareunet.channel_grids import join_channels
 from rareunet.worker import failures as worker_failures
 from rareunet.worker.protocol import Failure
 from RAREUNetSegmentLib import own_segments, segments
-from RAREUNetSegmentLib.worker_report import make_report
-from RAREUNetSegmentLib.worker_request import OnAnswer, OnFailure, OnProgress, Request
+from RAREUNetSegmentLib.run_report import make_report
+from RAREUNetSegmentLib.run_request import OnAnswer, OnFailure, OnProgress, Request
 
 MILLISECONDS_BETWEEN_EVENTS = 20
 
