@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from slicer.i18n import tr as _
 
-from rareunet.geometry import RegionOfInterest, box_of_region, canonical_axes, seen_mm, whole_box
+from rareunet.geometry import RegionOfInterest, box_of_region, canonical_spacing, seen_mm, whole_box
 from rareunet.oblique import LARGEST_TILT, tilt_degrees, turned_sentence
 from rareunet.preprocessing import route_of_scan
 from rareunet.scan_checks import FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT
@@ -107,8 +107,7 @@ def outlook_for(
     Raises:
         ValueError: region outside the scan, unknown depth, unusable spacing.
     """
-    spacing = np.linalg.norm(ijk_to_ras[:3, 2::-1], axis=0)  # of the array axes z, y, x
-    s, a, r = (float(spacing[axis]) for axis in canonical_axes(ijk_to_ras))
+    spacing = canonical_spacing(ijk_to_ras)
     box = whole_box(shape) if region is None else box_of_region(region, shape, ijk_to_ras)
     extent = seen_mm(box, ijk_to_ras, region)
     turned_by = tilt_degrees(ijk_to_ras)
@@ -120,7 +119,7 @@ def outlook_for(
         for depth in (entry_depth, None)
     )
     # By the scan's own spacing even where it is straightened: resampling does not bring back what thick slices lost.
-    expected = expected_accuracy(facts.resolution_card, (s, a, r))
+    expected = expected_accuracy(facts.resolution_card, spacing)
     if expected and route != automatic:
         expected = "accuracy was not measured for this entry depth"
     warnings = list(route.warnings)

@@ -11,8 +11,10 @@ import slicer.util
 import vtk
 from vtk.util import numpy_support
 
+from rareunet.geometry import canonical_spacing
 from RAREUNetSegmentLib import own_segments
 from RAREUNetSegmentLib.own_segments import STRUCTURE_TAG, labelmap_name, segment_mask
+from RAREUNetSegmentLib.scene import ijk_to_world
 
 SEGMENT_CONTEXT = "Segmentation category and type - DICOM master list"
 REGION_CONTEXT = "Anatomic codes - DICOM master list"
@@ -203,7 +205,7 @@ def _describe(segmentation_node: Any, volume_node: Any, prediction: Any) -> None
         "Route": route.describe(),
         "EntryDepth": str(route.entry_depth),
         "AxisDepthsSAR": " ".join(str(depth) for depth in route.axis_depths),
-        "SpacingSARmm": " ".join(f"{mm:.6g}" for mm in route.spacing_mm),
+        "SpacingSARmm": " ".join(f"{mm:.6g}" for mm in canonical_spacing(ijk_to_world(volume_node))),
         "Device": prediction.device,
         "Seconds": f"{sum(prediction.seconds.values()):.3f}",
         "Certainty": "" if prediction.certainty is None else f"{prediction.certainty:.4f}",

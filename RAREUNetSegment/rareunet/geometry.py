@@ -130,6 +130,13 @@ def canonical_axes(ijk_to_ras: np.ndarray) -> tuple[int, int, int]:
     return 2 - s, 2 - a, 2 - r
 
 
+def canonical_spacing(ijk_to_ras: np.ndarray) -> Triple:
+    """Spacing (S, A, R), mm, of the axes in canonical order, whatever their order in the array."""
+    spacing_xyz = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    s, a, r = (float(spacing_xyz[2 - axis]) for axis in canonical_axes(ijk_to_ras))
+    return s, a, r
+
+
 def corners_ras(shape: Sequence[int], ijk_to_ras: np.ndarray) -> np.ndarray:
     """(8, 3) corners of the field of view of (Z, Y, X) voxels, mm: half a voxel beyond the outermost centres."""
     ends = [(-0.5, size - 0.5) for size in reversed(shape)]

@@ -14,7 +14,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rareunet.geometry import Box, RegionOfInterest, Reorientation, box_of_region, canonical_axes, whole_box
+from rareunet.geometry import (
+    Box,
+    RegionOfInterest,
+    Reorientation,
+    box_of_region,
+    canonical_spacing,
+    whole_box,
+)
 from rareunet.intensity import IntensityRule, content_box, normalise
 from rareunet.oblique import (
     LARGEST_TILT,
@@ -80,11 +87,10 @@ def route_of_scan(
     Raises:
         ValueError: unknown depth, unusable spacing.
     """
-    spacing_xyz = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
-    s, a, r = (float(spacing_xyz[2 - axis]) for axis in canonical_axes(ijk_to_ras))
+    spacing = canonical_spacing(ijk_to_ras)
     if straighten_turned and tilt_degrees(ijk_to_ras) > LARGEST_TILT:
-        s = a = r = straight_spacing((s, a, r), reference_spacing_mm)
-    return router((s, a, r), reference_spacing_mm, deepest, entry_depth)
+        spacing = (straight_spacing(spacing, reference_spacing_mm),) * 3
+    return router(spacing, reference_spacing_mm, deepest, entry_depth)
 
 
 def to_network_grid(

@@ -23,9 +23,9 @@ COARSEST_RESIDUAL = 1.25
 # Those of depth 1 only up to here (2.25 mm): on held-out scans of 2.3 to 2.5 mm Dice was 0.00 to 0.04 higher at depth 0
 # (docs/study/residuals.py). At depth 0 there is no finer one, and at depth 2 slices along S were worse off finer.
 COARSEST_RESIDUAL_AT_1 = 1.125
-# Axes wait at depth 1 for others at depth 0 only if the network sees them at twice the reference, up to this share, and the
-# others at the reference. All other scans gained 0.00 to 0.04 at depth 0 (the same study). Doubled ones beside the reference lost 0.01
-# there on the scan's grid and gained 0.01 in world space: they stay, being faster.
+# Axes wait at depth 1 for others at depth 0 only if the network sees them at twice the reference, up to this share, and
+# the others at the reference. All other scans gained 0.00 to 0.04 at depth 0 (the same study). Doubled axes beside the
+# reference lost 0.01 there on the scan's grid and gained 0.01 in world space: they stay, being faster.
 UNEVEN_AT_1 = 0.01
 # An axis whose spacing is from FINEST_RESIDUAL of a depth's spacing on belongs to that depth.
 DEPTH_ROUNDING = math.log2(1 / FINEST_RESIDUAL)
@@ -43,7 +43,7 @@ class Route:
     """The way of one scan through the network. Every triple is in the order (z, y, x).
 
     Attributes:
-        spacing_mm: spacing of the scan.
+        spacing_mm: spacing of the scan, or of the straight grid that a turned one was brought to.
         reference_spacing_mm: spacing of depth 0 of the model.
         axis_depths: depth of each axis.
         network_spacing_mm: spacing that the network sees; differs from spacing_mm on resampled axes.
@@ -157,8 +157,9 @@ def _route_axis(
 
 
 def _doubled(spacing: Triple, reference: Triple, ways: Sequence[tuple[int, float, str]]) -> bool:
-    """Whether the network sees the axes of depth 0 at the reference and those of depth 1 at twice the reference. An axis
-    of depth 0 that had to be made finer for it, such as one of 3 mm, does not count.
+    """Whether the network sees the axes of depth 0 at the reference and those of depth 1 at twice the reference.
+
+    An axis of depth 0 that had to be made finer for it, such as one of 3 mm, does not count.
     """
     limit = UNEVEN_AT_1 + TOLERANCE
     return all(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+import traceback
 from collections.abc import Sequence
 
 from rareunet_training.commands import check, compare, evaluate, fit, pool, sweep
@@ -64,8 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and not is_own(error):
+            traceback.print_exc()
         print(f"error: {str(error) or 'out of memory: close other programs.'}", file=sys.stderr)
         return 1
+
+
+def is_own(error: Exception) -> bool:
+    """Whether an error says what to do, instead of being some library's."""
+    return type(error).__module__.partition(".")[0] in ("rareunet", "rareunet_training")
 
 
 if __name__ == "__main__":

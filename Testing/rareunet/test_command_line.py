@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -206,7 +207,7 @@ def test_segments_saved_by_slicer_are_no_scans(segment, scans, make_scan, tmp_pa
     assert segment(scans) == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.nii.gz"]
     assert segment(scans / "a.seg.nrrd") == 1
-    assert "a.seg.nrrd holds segments: give the scan that they belong to" in capsys.readouterr().err
+    assert "a.seg.nrrd: segments, not a scan. Give the scan that they belong to" in capsys.readouterr().err
 
 
 def test_the_model_is_loaded_once(segment, scans, monkeypatch):
@@ -298,6 +299,19 @@ def test_probabilities_lie_beside_the_label_map(segment, scans, tmp_path):
     probabilities = read_volume(tmp_path / "out" / "a_probabilities.nii.gz")
     assert probabilities.voxels.shape == (3, 16, 20, 18)
     np.testing.assert_allclose(probabilities.voxels.sum(axis=0), 1, atol=1e-5)
+
+
+def test_report_tells_the_spacing_of_a_turned_scan_itself(segment, tmp_path, make_scan):
+    """It is brought to a straight grid, whose spacing is another."""
+    scan = make_scan((10, 20, 20), (1.0, 1.0, 2.0))
+    angle = np.deg2rad(40)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    write_volume(tmp_path / "turned.nii.gz", replace(scan, ijk_to_ras=turn @ scan.ijk_to_ras))
+    assert segment(tmp_path / "turned.nii.gz", "--report", tmp_path / "r.json") == 0
+    (case,) = cases_of(tmp_path / "r.json")
+    assert case["spacing_mm"] == pytest.approx({"x": 1, "y": 1, "z": 2})
+    assert "40 degrees" in " ".join(case["warnings"])
 
 
 def test_older_files_stay_where_the_label_map_can_not_be_written(segment, scans, tmp_path, monkeypatch):

@@ -36,7 +36,8 @@ RESAMPLED: list[Sequence[float]] = [
     (6, 1.2, 1.2), (1.2, 6, 1.2), (1.2, 1.2, 6), (6, 3, 3), (3, 3, 6),
 ]  # fmt: skip
 AS_THEY_ARE: list[Sequence[float]] = [
-    (1.12,) * 3, (1.2,) * 3, (1.25,) * 3, *alone(2), (2.1,) * 3, (2.2,) * 3, *alone(4.5), *alone(5), (4.5,) * 3, *alone(6),
+    (1.12,) * 3, (1.2,) * 3, (1.25,) * 3, *alone(2), (2.1,) * 3, (2.2,) * 3, *alone(4.5), *alone(5), (4.5,) * 3,
+    *alone(6),
 ]  # fmt: skip
 Pairs = dict[str, list[tuple[float, float]]]
 

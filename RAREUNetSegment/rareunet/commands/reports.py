@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rareunet.geometry import canonical_spacing
 from rareunet.routing import AXIS_NAMES
 from rareunet.whole_files import check_report_path, write_whole
 
 if TYPE_CHECKING:
     from rareunet.prediction import Prediction
+    from rareunet.volume import Volume
 
 FORMATS = (".json", ".csv")
 DONE, FAILED, NOT_RUN = "done", "failed", "not run"
@@ -55,10 +57,10 @@ class CaseReport:
     warnings: list[str] = field(default_factory=list)
     model: dict[str, str] = field(default_factory=dict)
 
-    def fill(self, prediction: Prediction) -> None:
-        """Takes over what the prediction says about itself."""
-        route = prediction.route
-        self.spacing_mm = {a: round(s, 6) for a, s in _by_axis(route.spacing_mm).items()}
+    def fill(self, prediction: Prediction, volume: Volume) -> None:
+        """Takes over the scan's spacing and what the prediction says about itself."""
+        route = prediction.route  # of the straight grid, where the scan was turned
+        self.spacing_mm = {a: round(s, 6) for a, s in _by_axis(canonical_spacing(volume.ijk_to_ras)).items()}
         self.route = route.describe()
         self.axis_depths = _by_axis(route.axis_depths)
         self.resampled_axes = [a for a, resampled in _by_axis(route.resampled_axes).items() if resampled]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -177,8 +178,10 @@ def _segment(predictor: Predictor, job: Job, case: CaseReport, arguments: argpar
     except Exception as error:  # one scan's failure, whatever its kind, must not stop the others
         known = isinstance(error, ValueError | OSError | ImportError | MemoryLadderError)
         case.status, case.reason = FAILED, str(error) if known else f"{type(error).__name__}: {error}"
+        if not known:
+            traceback.print_exc()
         return f"failed: {case.reason}"
-    case.fill(prediction)
+    case.fill(prediction, volume)
     case.status, case.output = DONE, str(job.output)
     found = ", ".join(f"{name} {ml:.2f} ml" for name, ml in prediction.volumes_ml.items())
     return f"{prediction.describe()} {found} -> {job.output}"

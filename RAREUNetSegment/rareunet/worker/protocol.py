@@ -87,7 +87,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Segmented:
-    """A job is done; the fields are those of Prediction, with the label map in a file.
+    """A job is done; the fields are those of Prediction that the panel shows, with the label map in a file.
 
     `labels` are the bundle's.
     """

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if importlib.util.find_spec("optuna") is None:
-        raise RuntimeError('sweep needs Optuna, which is not installed: python -m pip install "optuna>=4"')
+        raise ValueError('sweep needs Optuna, which is not installed: python -m pip install "optuna>=4"')
     from rareunet_training.sweep.search_space import DEFAULT_SEARCH, Plan, parse_search
 
     space = dict(parse_search(text) for text in arguments.search or DEFAULT_SEARCH)

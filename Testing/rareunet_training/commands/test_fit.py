@@ -220,7 +220,10 @@ def test_too_little_memory_is_told_with_the_settings_to_lower(tmp_path, monkeypa
     write_data_set(tmp_path)
     monkeypatch.setattr(Trainer, "run", fail)
     assert start(tmp_path) == 1
-    assert capsys.readouterr().err.splitlines()[-1] == f"error: {message}"
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == f"error: {message}"
+    # Where a library's error was raised helps whoever looks for its cause.
+    assert any(line.startswith("Traceback") for line in lines) == (message == "another fault")
     told = json.loads((tmp_path / "out" / "progress.json").read_text(encoding="utf-8"))
     assert (told["state"], told["message"]) == ("failed", message)
 
