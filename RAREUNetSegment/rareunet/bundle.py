@@ -28,6 +28,7 @@ from rareunet.bundle_format import (
 from rareunet.errors import BundleError
 from rareunet.geometry import Triple
 from rareunet.intensity import IntensityRule
+from rareunet.preprocessing import GridSettings
 
 if TYPE_CHECKING:
     import torch
@@ -85,6 +86,12 @@ class Bundle:
     @property
     def stages(self) -> int:
         return int(self.architecture["stages"])
+
+    @property
+    def grid_settings(self) -> GridSettings:
+        return GridSettings(
+            self.reference_spacing_mm, self.stages, self.deepest, self.intensity, self.straighten_turned
+        )
 
     @property
     def deepest(self) -> int:

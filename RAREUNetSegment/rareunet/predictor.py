@@ -98,11 +98,9 @@ class Predictor:
         warnings = [*volume.notes, *check_scan(volume, bundle, region, force)]
         progress("prepare", 0.0)
         with clock.step("prepare"):
-            model_facts = (bundle.reference_spacing_mm, bundle.stages, bundle.deepest, bundle.intensity)
             image, grid = to_network_grid(
-                volume, *model_facts, region, entry_depth, self.router,
-                keep_padding=self._keep_padding, straighten_turned=bundle.straighten_turned,
-            )  # fmt: skip
+                volume, bundle.grid_settings, region, entry_depth, self.router, self._keep_padding
+            )
         progress("network", 0.1)
         with clock.step("network"):
             _, z, y, x = image.shape

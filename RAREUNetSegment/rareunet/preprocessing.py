@@ -18,6 +18,7 @@ from rareunet.geometry import (
     Box,
     RegionOfInterest,
     Reorientation,
+    Triple,
     box_of_region,
     canonical_spacing,
     whole_box,
@@ -38,6 +39,25 @@ from rareunet.volume import Volume
 
 # Scores brought back to the scan's spacing at a time.
 PLANES_BYTES = 32_000_000
+
+
+@dataclass(frozen=True)
+class GridSettings:
+    """What a model's network grids are made by.
+
+    Attributes:
+        reference_spacing_mm: (S, A, R) spacing of depth 0.
+        stages: poolings from depth 0 to the bottleneck.
+        deepest: deepest entry depth.
+        intensity: intensity rule.
+        straighten_turned: see Bundle.
+    """
+
+    reference_spacing_mm: Triple
+    stages: int
+    deepest: int
+    intensity: IntensityRule
+    straighten_turned: bool = True
 
 
 @dataclass(frozen=True)
@@ -95,29 +115,21 @@ def route_of_scan(
 
 def to_network_grid(
     volume: Volume,
-    reference_spacing_mm: Sequence[float],
-    stages: int,
-    deepest: int,
-    rule: IntensityRule,
+    settings: GridSettings,
     region: RegionOfInterest | None = None,
     entry_depth: int | None = None,
     router: Router = route_for,
     keep_padding: bool = False,
-    straighten_turned: bool = True,
 ) -> tuple[np.ndarray, NetworkGrid]:
     """Brings a scan to the network.
 
     Args:
         volume: the scan.
-        reference_spacing_mm: (S, A, R) spacing of depth 0.
-        stages: poolings from depth 0 to the bottleneck.
-        deepest: deepest entry depth.
-        rule: intensity rule.
+        settings: of the model.
         region: part of the scan to use; None for all of it.
         entry_depth: fixed depth for all axes, or None to choose by spacing.
         router: chooses the route.
         keep_padding: keep planes of padding that the scan brought along.
-        straighten_turned: see Bundle.
 
     Returns:
         float32 (C, Z, Y, X) on the network grid, and the grid.
@@ -125,17 +137,16 @@ def to_network_grid(
     box = (
         whole_box(volume.shape) if region is None else box_of_region(region, volume.shape, volume.ijk_to_ras)
     )
-    if straighten_turned and (tilt := tilt_degrees(volume.ijk_to_ras)) > LARGEST_TILT:
+    reference, stages, rule = settings.reference_spacing_mm, settings.stages, settings.intensity
+    if settings.straighten_turned and (tilt := tilt_degrees(volume.ijk_to_ras)) > LARGEST_TILT:
         used = scanned_box(volume, box)
-        straight = straighten(volume, used, reference_spacing_mm, rule)
-        image, grid = to_network_grid(
-            straight, reference_spacing_mm, stages, deepest, rule, region, entry_depth, router, keep_padding
-        )
+        straight = straighten(volume, used, reference, rule)
+        image, grid = to_network_grid(straight, settings, region, entry_depth, router, keep_padding)
         turned = Turned(tilt, part_to_ras(straight.ijk_to_ras, grid.box), volume.ijk_to_ras)
         return image, replace(grid, input_shape=volume.shape, box=used, turned=turned)
     reorientation = Reorientation.to_ras(volume.ijk_to_ras)
     route = route_of_scan(
-        volume.ijk_to_ras, reference_spacing_mm, deepest, entry_depth, router, straighten_turned
+        volume.ijk_to_ras, reference, settings.deepest, entry_depth, router, straighten_turned=False
     )
     if not keep_padding:
         box = _without_padding(volume, box, reorientation, route, stages)

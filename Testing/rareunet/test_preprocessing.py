@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,13 +12,21 @@ from rareunet import preprocessing
 from rareunet.geometry import RegionOfInterest, whole_box
 from rareunet.intensity import IntensityRule, normalise
 from rareunet.oblique import straighten
-from rareunet.preprocessing import padding_for, route_of_scan, to_input_grid, to_input_part, to_network_grid
+from rareunet.preprocessing import (
+    GridSettings,
+    padding_for,
+    route_of_scan,
+    to_input_grid,
+    to_input_part,
+    to_network_grid,
+)
 from rareunet.resampling import resample, resampling_matrix, restore
 from rareunet.routing import route_for
 from rareunet.volume import Volume
 
 RULE = IntensityRule()
 REFERENCE = (1.0, 1.0, 1.0)
+SETTINGS = GridSettings(REFERENCE, stages=4, deepest=3, intensity=RULE)
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 
 
@@ -51,8 +60,8 @@ def blob(spacing, matrix_kind=((0, 1, 2), (1, 1, 1)), extent=96.0, width=14.0):
     return Volume(np.exp(-squared / (2 * width**2)).astype(np.float32), matrix), centre
 
 
-def there_and_back(volume, **options):
-    image, grid = to_network_grid(volume, REFERENCE, stages=4, deepest=3, rule=RULE, **options)
+def there_and_back(volume, settings=SETTINGS, **options):
+    image, grid = to_network_grid(volume, settings, **options)
     return image, grid, to_input_part(image, grid)
 
 
@@ -153,7 +162,7 @@ def test_turned_scan_comes_back_to_where_it_was(degrees, spacing):
     squared = ((world(shape, matrix) - (middle + [3, -5, 2])[:, None, None, None]) ** 2).sum(axis=0)
     scan = np.exp(-squared / (2 * 6.0**2)).astype(np.float32)
     whole_range = IntensityRule(0, 100)
-    image, grid = to_network_grid(Volume(scan, matrix), REFERENCE, stages=4, deepest=3, rule=whole_range)
+    image, grid = to_network_grid(Volume(scan, matrix), replace(SETTINGS, intensity=whole_range))
     back = to_input_part(image, grid)
     assert (grid.turned is not None) == (degrees > 25)
     assert back.shape == (1, *shape)
@@ -172,7 +181,7 @@ def test_padding_of_a_turned_scan_does_not_count():
     images = []
     for value in (np.nan, 0.0, -1024.0, -3024.0):
         volume = Volume(np.where(filled, np.float32(value), scan), turn)
-        images.append(to_network_grid(volume, REFERENCE, stages=4, deepest=3, rule=RULE)[0])
+        images.append(to_network_grid(volume, SETTINGS)[0])
         assert not (straighten(volume, whole_box(scan.shape), REFERENCE, RULE).voxels == 0).any()
     assert images[0].any()
     for image in images[1:]:
@@ -197,7 +206,7 @@ def test_straight_grid_of_a_turned_scan_lies_along_the_patient():
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     volume = Volume(np.random.default_rng(0).normal(size=(20, 24, 22)), turn @ matrix_of((1.0, 1.0, 3.0)))
-    _, grid = to_network_grid(volume, REFERENCE, stages=4, deepest=3, rule=RULE)
+    _, grid = to_network_grid(volume, SETTINGS)
     assert grid.turned.tilt_degrees == pytest.approx(40)
     assert grid.route.spacing_mm == pytest.approx((1.0, 1.0, 1.0))
     assert "turned by 40 degrees" in grid.turned.describe()
@@ -210,7 +219,7 @@ def test_model_that_has_learnt_turned_scans_gets_them_as_they_are():
     turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     matrix = turn @ matrix_of((1.0, 1.0, 4.0))
     volume = Volume(np.random.default_rng(0).uniform(size=(8, 16, 16)).astype(np.float32), matrix)
-    image, grid, back = there_and_back(volume, straighten_turned=False)
+    image, grid, back = there_and_back(volume, replace(SETTINGS, straighten_turned=False))
     assert grid.turned is None
     assert grid.route.axis_depths == (2, 0, 0)
     assert grid.route == route_of_scan(matrix, REFERENCE, 3, straighten_turned=False)
@@ -227,7 +236,7 @@ def test_route_of_scan_is_the_route_that_a_scan_takes(degrees, entry_depth):
     for order in itertools.permutations(range(3)):
         matrix = turn @ matrix_of((1.0, 1.0, 4.0))[:, [*order, 3]]
         volume = Volume(np.random.default_rng(0).normal(size=(16, 16, 16)), matrix)
-        _, grid = to_network_grid(volume, REFERENCE, 4, 3, RULE, None, entry_depth)
+        _, grid = to_network_grid(volume, SETTINGS, None, entry_depth)
         assert route_of_scan(matrix, REFERENCE, 3, entry_depth) == grid.route
 
 
