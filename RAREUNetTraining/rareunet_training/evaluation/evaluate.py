@@ -58,12 +58,15 @@ def evaluate(
             prediction = predictor.predict(volume, force=True)
             on_prediction(sample, condition, volume, prediction.label_map)
             predicted = class_indices(prediction.label_map, values)
-            seconds = sum(prediction.seconds.values())
-            found = score(
-                sample, condition.name, volume, predicted, reference, len(values) + 1, seconds, metrics
+            found = score(sample, condition.name, volume, predicted, reference, len(values) + 1, metrics)
+            scores.append(
+                replace(
+                    found,
+                    seconds=sum(prediction.seconds.values()),
+                    stepped_down=prediction.stepped_down,
+                    certainty=math.nan if prediction.certainty is None else prediction.certainty,
+                )
             )
-            certainty = math.nan if prediction.certainty is None else prediction.certainty
-            scores.append(replace(found, stepped_down=prediction.stepped_down, certainty=certainty))
     return scores
 
 
@@ -74,10 +77,9 @@ def score(
     predicted: np.ndarray,
     reference: np.ndarray,
     classes: int,
-    seconds: float,
     metrics: Metrics,
 ) -> Score:
-    """Scores one answer.
+    """Scores one answer, of which nothing is known but the label map.
 
     Args:
         sample: the original, for its full-resolution label map.
@@ -87,12 +89,12 @@ def score(
     spacing = volume.spacing_mm
     if metrics == "dice":
         dice = tuple(dice_per_class(predicted, reference, classes))
-        return Score(sample.name, condition, spacing, dice, seconds)
+        return Score(sample.name, condition, spacing, dice, math.nan)
     on_scan = agreement_per_class(predicted, reference, classes, spacing)
     original = native_volume(sample)
     full = to_grid(predicted, volume.ijk_to_ras, original.ijk_to_ras, original.shape)
     in_world = agreement_per_class(full, sample.label, classes, sample.spacing_mm)
-    return Score(sample.name, condition, spacing, tuple(a.dice for a in on_scan), seconds, on_scan, in_world)
+    return Score(sample.name, condition, spacing, tuple(a.dice for a in on_scan), math.nan, on_scan, in_world)
 
 
 def to_grid(

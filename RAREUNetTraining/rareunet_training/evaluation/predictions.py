@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -189,7 +189,7 @@ def _score_presented(
             f" and {volume.shape}): make it again by evaluate --save-predictions."
         )
     predicted = class_indices(saved.voxels[0], values)
-    return score(sample, condition.name, volume, predicted, reference, len(values) + 1, np.nan, metrics)
+    return score(sample, condition.name, volume, predicted, reference, len(values) + 1, metrics)
 
 
 def _score_native(
@@ -205,7 +205,6 @@ def _score_native(
             " needed: give the prediction of this scan, in its world coordinates."
         )
     predicted = to_grid(class_indices(saved.voxels[0], values), *matrices, original.shape)
-    classes = len(values) + 1
-    found = score(sample, native().name, original, predicted, sample.label, classes, np.nan, metrics)
+    found = score(sample, native().name, original, predicted, sample.label, len(values) + 1, metrics)
     spacing = Reorientation.to_ras(saved.ijk_to_ras).reorder(saved.spacing_mm)
-    return Score(found.case, found.condition, spacing, found.dice, np.nan, found.on_scan, found.in_world)
+    return replace(found, spacing_mm=spacing)
