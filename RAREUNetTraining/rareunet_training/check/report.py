@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FORMAT = 3
 LABEL_ALONE = "a label map without a scan: add the scan, or name the two alike."
 
-Progress = Callable[[int, int], None]
+OnCase = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class CheckReport:
 def check_cases(
     cases: Sequence[Case],
     model: ModelConfig,
-    progress: Progress = lambda done, total: None,
+    on_case: OnCase = lambda: None,
     labels_alone: Sequence[str] = (),
 ) -> CheckReport:
     """Reads every case, one at a time, and judges it by the model.
@@ -92,25 +92,25 @@ def check_cases(
     Args:
         cases: at least one.
         model: what to judge by; empty channels or labels accept what the data have, and are proposed.
-        progress: called with the number of cases done and of all.
+        on_case: called after each case.
         labels_alone: names of label maps that no case has, see layouts.labels_without_scan.
     """
-    return recheck(cases, model, None, progress, labels_alone)
+    return recheck(cases, model, None, on_case, labels_alone)
 
 
 def recheck(
     cases: Sequence[Case],
     model: ModelConfig,
     previous: CheckReport | None,
-    progress: Progress = lambda done, total: None,
+    on_case: OnCase = lambda: None,
     labels_alone: Sequence[str] = (),
 ) -> CheckReport:
     """Like check_cases, but reads only the cases with a file that changed in size or time since `previous`."""
     known = {case.name: case for case in previous.cases} if previous else {}
     readings = []
-    for number, case in enumerate(cases, start=1):
+    for case in cases:
         readings.append(_unchanged(case, known.get(case.name)) or read_case(case))
-        progress(number, len(cases))
+        on_case()
     return _report(readings, Expectations.of(model), cases[0].channels, labels_alone)
 
 

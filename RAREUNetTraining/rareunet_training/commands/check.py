@@ -90,4 +90,4 @@ def _check(cases: Sequence[Case], model: ModelConfig, labels_alone: Sequence[str
 
     # disable=None: no bar where stderr is a file.
     with tqdm(total=len(cases), desc="check", unit="case", file=sys.stderr, disable=None) as bar:
-        return check_cases(cases, model, lambda done, total: bar.update() and None, labels_alone)
+        return check_cases(cases, model, bar.update, labels_alone)

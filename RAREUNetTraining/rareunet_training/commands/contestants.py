@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rareunet_training.evaluation.comparison import Terms
     from rareunet_training.evaluation.evaluate import Segmenter
     from rareunet_training.evaluation.score_files import ScoreSet
-    from rareunet_training.evaluation.scoring import Contestant, Plan
+    from rareunet_training.evaluation.scoring import Contestant, ScoringPlan
 
 
 def score_all(names: Sequence[str], arguments: argparse.Namespace, config: TrainingConfig) -> list[ScoreSet]:
@@ -52,7 +52,7 @@ def score_all(names: Sequence[str], arguments: argparse.Namespace, config: Train
     return _named_apart([sets[name] for name in names])
 
 
-def _terms(name: str, contestant: Contestant, plan: Plan) -> Terms:
+def _terms(name: str, contestant: Contestant, plan: ScoringPlan) -> Terms:
     """What a contestant's scores will be of."""
     from rareunet_training.evaluation.comparison import Terms
 
@@ -67,13 +67,13 @@ def _check_pairs(terms: Sequence[Terms]) -> None:
         check_terms(terms[0], other)
 
 
-def _plan(arguments: argparse.Namespace, config: TrainingConfig) -> Plan:
+def _plan(arguments: argparse.Namespace, config: TrainingConfig) -> ScoringPlan:
     """The cases and conditions of the arguments."""
-    from rareunet_training.evaluation.scoring import Plan
+    from rareunet_training.evaluation.scoring import ScoringPlan
 
     labelled, shape = find_labelled(arguments, config), paper_crop(arguments, config)
     dice_alone = arguments.metric == "dice" and not arguments.world
-    return Plan(labelled, arguments.protocol or "standard", shape, "dice" if dice_alone else "all")
+    return ScoringPlan(labelled, arguments.protocol or "standard", shape, "dice" if dice_alone else "all")
 
 
 def pictured_case(names: Sequence[str], arguments: argparse.Namespace, config: TrainingConfig) -> Case:
@@ -134,7 +134,7 @@ def is_model(name: str) -> bool:
     return not _is_score_file(name) and not _is_folder_of_predictions(name)
 
 
-def _contestant(name: str, names: Sequence[str], plan: Plan, config: TrainingConfig) -> Contestant:
+def _contestant(name: str, names: Sequence[str], plan: ScoringPlan, config: TrainingConfig) -> Contestant:
     from rareunet.predictor import Predictor
     from rareunet_training.evaluation.labelled_cases import check_channels, check_unseen
     from rareunet_training.evaluation.scoring import folder_contestant, model_contestant

@@ -97,7 +97,12 @@ def _score_model(
 ) -> ScoreSet:
     from rareunet.predictor import Predictor
     from rareunet_training.evaluation.labelled_cases import check_channels, check_unseen
-    from rareunet_training.evaluation.scoring import Plan, model_contestant, score_contestants, usual_protocol
+    from rareunet_training.evaluation.scoring import (
+        ScoringPlan,
+        model_contestant,
+        score_contestants,
+        usual_protocol,
+    )
 
     predictor = Predictor(model, config.fit.device)
     bundle = predictor.bundle
@@ -110,7 +115,7 @@ def _score_model(
             f"{bundle.name} was trained on the paper's displaced labels: a card describes aligned ones. Add --protocol"
             " aligned, or leave out --write-card."
         )
-    plan = Plan(labelled, protocol, paper_crop(arguments, config))
+    plan = ScoringPlan(labelled, protocol, paper_crop(arguments, config))
     with with_progress(plan, bundle.name) as watched:
         contestant = model_contestant(predictor, watched, arguments.baseline, arguments.save_predictions)
         (scores,) = score_contestants([contestant], watched)
@@ -134,7 +139,7 @@ def _score_predictions(
 ) -> ScoreSet:
     """The label set is the model's where one is named, else the configuration's."""
     from rareunet.bundle import Bundle
-    from rareunet_training.evaluation.scoring import Plan, folder_contestant, score_contestants
+    from rareunet_training.evaluation.scoring import ScoringPlan, folder_contestant, score_contestants
 
     if model:
         labels = {label.value: label.name for label in Bundle.load(model).labels}
@@ -142,7 +147,7 @@ def _score_predictions(
         labels = dict(zip(config.model.label_values, config.model.label_names, strict=True))
     if not labels:
         raise ValueError("the label set is not known: name a model of these structures, or give --config.")
-    plan = Plan(labelled, arguments.protocol or "all", paper_crop(arguments, config))
+    plan = ScoringPlan(labelled, arguments.protocol or "all", paper_crop(arguments, config))
     warn_of_unknown_folders(arguments.predictions)
     with with_progress(plan, arguments.predictions.name) as watched:
         (scores,) = score_contestants([folder_contestant(arguments.predictions, watched, labels)], watched)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rareunet.geometry import Shape
     from rareunet_training.configuration import TrainingConfig
     from rareunet_training.evaluation.labelled_cases import LabelledCases
-    from rareunet_training.evaluation.scoring import Plan
+    from rareunet_training.evaluation.scoring import ScoringPlan
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +102,7 @@ def warn_of_unknown_folders(folder: Path) -> None:
 
 
 @contextmanager
-def with_progress(plan: Plan, title: str) -> Iterator[Plan]:
+def with_progress(plan: ScoringPlan, title: str) -> Iterator[ScoringPlan]:
     """The plan with a progress bar on stderr, a step per case."""
     from tqdm import tqdm
 

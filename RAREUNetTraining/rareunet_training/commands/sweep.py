@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rareunet_training.sweep.search_space import Plan
+    from rareunet_training.sweep.search_space import SweepPlan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,15 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if importlib.util.find_spec("optuna") is None:
         raise ValueError('sweep needs Optuna, which is not installed: python -m pip install "optuna>=4"')
-    from rareunet_training.sweep.search_space import DEFAULT_SEARCH, Plan, parse_search
+    from rareunet_training.sweep.search_space import DEFAULT_SEARCH, SweepPlan, parse_search
 
     space = dict(parse_search(text) for text in arguments.search or DEFAULT_SEARCH)
-    plan = Plan(arguments.config, tuple(arguments.overrides), arguments.output, space)
+    plan = SweepPlan(arguments.config, tuple(arguments.overrides), arguments.output, space)
     plan.check()
     return sweep(plan, arguments.storage, arguments.trials, 60 * arguments.timeout)
 
 
-def sweep(plan: Plan, storage: str, trials: int, seconds: float) -> int:
+def sweep(plan: SweepPlan, storage: str, trials: int, seconds: float) -> int:
     """Runs this worker's trials and says what was found; 1 if no trial has finished."""
     import optuna
 

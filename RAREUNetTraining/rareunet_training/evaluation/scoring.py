@@ -34,7 +34,7 @@ from rareunet_training.evaluation.scores import Score
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScoringPlan:
     """What to score, on what.
 
     Attributes:
@@ -76,7 +76,7 @@ class Contestant:
     score_case: Callable[[Case, Sample], list[Score]]
 
 
-def score_contestants(contestants: Sequence[Contestant], plan: Plan) -> list[ScoreSet]:
+def score_contestants(contestants: Sequence[Contestant], plan: ScoringPlan) -> list[ScoreSet]:
     """Scores all on one case after the other, so that a busy hour of the machine slows all of them alike.
 
     Raises:
@@ -133,7 +133,7 @@ def model_facts(bundle: Bundle, presented: str = "") -> dict[str, str | int]:
 
 
 def model_contestant(
-    predictor: Predictor, plan: Plan, presented: str = "", save: Path | None = None
+    predictor: Predictor, plan: ScoringPlan, presented: str = "", save: Path | None = None
 ) -> Contestant:
     """A model.
 
@@ -163,7 +163,7 @@ def model_contestant(
     return Contestant(name, model_facts(bundle, presented), labels, names, bundle.intensity, score_case)
 
 
-def folder_contestant(folder: Path, plan: Plan, labels: Mapping[int, str]) -> Contestant:
+def folder_contestant(folder: Path, plan: ScoringPlan, labels: Mapping[int, str]) -> Contestant:
     """A folder of predictions, of this or any other tool.
 
     Args:

@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from rareunet.whole_files import replacing
-from rareunet_training.sweep.search_space import Plan
+from rareunet_training.sweep.search_space import SweepPlan
 from rareunet_training.sweep.trials import ERROR_KEY, replaced_trials
 
 FEWEST_FOR_IMPORTANCES = 10
@@ -31,7 +31,7 @@ def best_trial(study: optuna.Study) -> FrozenTrial | None:
     return max(finished, key=lambda trial: trial.value or 0.0, default=None)
 
 
-def repeat_command(plan: Plan, trial: FrozenTrial) -> str:
+def repeat_command(plan: SweepPlan, trial: FrozenTrial) -> str:
     """The command line that trains with a trial's settings."""
     output = plan.output.parent / f"{plan.output.name}_best"
     words = [
@@ -54,7 +54,7 @@ def describe(trial: FrozenTrial) -> str:
     return f"trial {trial.number} {STATES[trial.state]} after epoch {trial.last_step or 0}: {dice} ({point})"
 
 
-def write_report(plan: Plan, study: optuna.Study) -> None:
+def write_report(plan: SweepPlan, study: optuna.Study) -> None:
     """Writes sweep.csv and, once two trials have finished, sweep.png into the output folder."""
     trials = study.get_trials(deepcopy=False)
     _write_csv(plan, study, trials)
@@ -63,7 +63,7 @@ def write_report(plan: Plan, study: optuna.Study) -> None:
         _draw(plan, finished, _importances(study), plan.output / "sweep.png")
 
 
-def _write_csv(plan: Plan, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
+def _write_csv(plan: SweepPlan, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
     died, table = replaced_trials(study), plan.output / "sweep.csv"
     with replacing(table) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -94,7 +94,7 @@ def _importances(study: optuna.Study) -> dict[str, float]:
         return {}
 
 
-def _draw(plan: Plan, trials: Sequence[FrozenTrial], importances: dict[str, float], path: Path) -> None:
+def _draw(plan: SweepPlan, trials: Sequence[FrozenTrial], importances: dict[str, float], path: Path) -> None:
     """Mean Dice against each setting, a point per finished trial, the best one circled."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -20,7 +20,7 @@ ORIGINAL_KEY = "original"  # attribute of a trial that goes on for one that died
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What all workers of a sweep try: `config` with `overrides` and one point of `space`.
 
     Attributes:

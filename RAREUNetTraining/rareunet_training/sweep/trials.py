@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rareunet.whole_files import make_folder
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.monitoring.epoch_report import EpochReport
-from rareunet_training.sweep.search_space import ORIGINAL_KEY, Plan
+from rareunet_training.sweep.search_space import ORIGINAL_KEY, SweepPlan
 from rareunet_training.training.trainer import NonFiniteLossError, TrainingStopped
 
 Watch = Callable[[EpochReport], None]
@@ -37,7 +37,7 @@ MOST_ATTEMPTS = 3  # a trial that ends its process each time, by memory say, is 
 PLAN_KEY, ATTEMPT_KEY, REPLACES_KEY, ERROR_KEY = "plan", "attempt", "replaces", "error"
 
 
-def open_study(plan: Plan, storage: str = "") -> optuna.Study:
+def open_study(plan: SweepPlan, storage: str = "") -> optuna.Study:
     """The study that all workers with this storage share, made by the first of them.
 
     Args:
@@ -70,7 +70,7 @@ def open_study(plan: Plan, storage: str = "") -> optuna.Study:
 
 
 def run_trials(
-    plan: Plan, study: optuna.Study, train: Train, trials: int, seconds: float = math.inf
+    plan: SweepPlan, study: optuna.Study, train: Train, trials: int, seconds: float = math.inf
 ) -> Iterator[FrozenTrial]:
     """Runs trials until all workers together have taken up `trials` of them; yields each as it ends.
 
@@ -106,7 +106,7 @@ def replaced_trials(study: optuna.Study) -> set[int]:
     return {known[REPLACES_KEY] for known in attributes if REPLACES_KEY in known}
 
 
-def queue_dead_trials(plan: Plan, study: optuna.Study) -> None:
+def queue_dead_trials(plan: SweepPlan, study: optuna.Study) -> None:
     """Queues the trials whose worker died."""
     for trial in _running(study):
         if time.time() - _last_sign(plan, trial) > STILL_SECONDS:
@@ -117,7 +117,7 @@ def queue_dead_trials(plan: Plan, study: optuna.Study) -> None:
             _queue_again(study, trial)
 
 
-def _run_trial(plan: Plan, study: optuna.Study, train: Train) -> FrozenTrial:
+def _run_trial(plan: SweepPlan, study: optuna.Study, train: Train) -> FrozenTrial:
     trial = study.ask(dict(plan.space))
     folder = plan.folder(trial)
     folder.mkdir(parents=True, exist_ok=True)
@@ -204,7 +204,7 @@ def _running(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
 
 
-def _last_sign(plan: Plan, trial: FrozenTrial) -> float:
+def _last_sign(plan: SweepPlan, trial: FrozenTrial) -> float:
     """When a running trial last showed life, seconds since the epoch."""
     started = trial.datetime_start.timestamp() if trial.datetime_start else time.time()
     try:
@@ -221,7 +221,7 @@ def _storage(text: str) -> optuna.storages.BaseStorage:
     return optuna.storages.JournalStorage(JournalFileBackend(text, lock_obj=lock))
 
 
-def _facts(plan: Plan, config: TrainingConfig) -> dict[str, str]:
+def _facts(plan: SweepPlan, config: TrainingConfig) -> dict[str, str]:
     """What must agree between the workers, by setting; each may compute on a device of its own."""
     facts = {
         f"{section}.{name}": json.dumps(value, sort_keys=True)

@@ -66,7 +66,7 @@ def _check(cases: Sequence[Case], config: TrainingConfig, output: Path | None) -
     # disable=None: no bar where stderr is a file.
     with tqdm(total=len(cases), desc="check", unit="case", file=sys.stderr, disable=None, leave=False) as bar:
         report = recheck(
-            cases, config.model, _earlier(path), lambda done, total: bar.update() and None,
+            cases, config.model, _earlier(path), bar.update,
             labels_without_scan(Path(config.data.folder), config.data.labels),
         )  # fmt: skip
     if path is not None:

@@ -101,7 +101,7 @@ def spoil_nan(scan):
     ("spoil", "severity", "words"),
     [
         (spoil_constant, "error", "the scan is constant"),
-        (spoil_nan, "warning", "the scan has 2 voxels that are NaN or infinite"),
+        (spoil_nan, "warning", "the scan is NaN or infinite in 2 voxels"),
     ],
 )
 def test_intensities(data, spoil, severity, words):

@@ -123,8 +123,8 @@ def test_header_with_its_voxels_elsewhere_is_always_read(tmp_path):
 
 def test_progress(folder):
     calls = []
-    check.check_cases(find_cases(folder), MODEL, lambda done, total: calls.append((done, total)))
-    assert calls == [(number, 40) for number in range(1, 41)]
+    check.check_cases(find_cases(folder), MODEL, lambda: calls.append(1))
+    assert len(calls) == 40
 
 
 def test_table_shows_problems_first_and_not_too_much(report):

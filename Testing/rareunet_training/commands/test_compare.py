@@ -22,7 +22,7 @@ from rareunet_training.evaluation.labelled_cases import external_cases
 from rareunet_training.evaluation.metrics import ABSENT, METRICS
 from rareunet_training.evaluation.score_files import ScoreSet, read_scores, write_scores
 from rareunet_training.evaluation.scores import Score
-from rareunet_training.evaluation.scoring import Plan, folder_contestant
+from rareunet_training.evaluation.scoring import ScoringPlan, folder_contestant
 from rareunet_training.reports.score_output import show
 
 CASES = ("a", "b", "c", "d", "e", "f")
@@ -432,7 +432,7 @@ def test_a_condition_that_does_not_apply_needs_no_label_map(tmp_path):
     label = read_volume(tmp_path / "data" / "labelsTr" / "blob_0.nii.gz")
     (tmp_path / "theirs" / "isotropic_2_mm").mkdir(parents=True)
     write_label_map(tmp_path / "theirs" / "isotropic_2_mm" / "of_another.nii.gz", label.voxels[0], label)
-    plan = Plan(external_cases(str(tmp_path / "data")))
+    plan = ScoringPlan(external_cases(str(tmp_path / "data")))
     assert folder_contestant(tmp_path / "theirs", plan, {VALUE: "Ball"}).conditions == {"isotropic 2 mm"}
 
 

@@ -17,7 +17,7 @@ from training_helpers import write_data_set
 from rareunet_training.__main__ import main, parse
 from rareunet_training.sweep import trials as sweep
 from rareunet_training.sweep.report import best_trial, repeat_command, write_report
-from rareunet_training.sweep.search_space import Plan, parse_search
+from rareunet_training.sweep.search_space import SweepPlan, parse_search
 from rareunet_training.sweep.trials import open_study, queue_dead_trials, run_trials, trials_taken
 from rareunet_training.training.memory import NotEnoughMemoryError
 from rareunet_training.training.trainer import NonFiniteLossError, TrainingStopped
@@ -53,7 +53,7 @@ def plan(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text("[data]\nfold = 0\n")
     space = dict(map(parse_search, ("fit.learning_rate=log:1e-4:1e-2", "model.preset=default,paper")))
-    return Plan(path, (f"fit.epochs={EPOCHS}",), tmp_path / "sweep", space)
+    return SweepPlan(path, (f"fit.epochs={EPOCHS}",), tmp_path / "sweep", space)
 
 
 def test_search_is_read():
@@ -85,10 +85,10 @@ def test_unreadable_search_is_refused(text):
 )
 def test_a_mistaken_search_shows_before_the_first_trial(plan, search, message):
     with pytest.raises(ValueError, match=message):
-        Plan(plan.config, (), plan.output, dict([parse_search(search)])).check()
+        SweepPlan(plan.config, (), plan.output, dict([parse_search(search)])).check()
     plan.check()
     with pytest.raises(ValueError, match="keeps no case"):
-        Plan(plan.config, ("data.fold=-1",), plan.output, plan.space).check()
+        SweepPlan(plan.config, ("data.fold=-1",), plan.output, plan.space).check()
 
 
 def test_trials_are_drawn_from_the_space_and_the_best_is_repeated(plan):
@@ -103,8 +103,10 @@ def test_trials_are_drawn_from_the_space_and_the_best_is_repeated(plan):
     words = shlex.split(repeat_command(plan, best))
     assert words[:4] == ["python", "-m", "rareunet_training", "fit"]
     repeated = parse(words[3:])
-    assert Plan(repeated.config, (), plan.output, {}).training_config({}) != plan.training_config(best.params)
-    own = Plan(repeated.config, tuple(repeated.overrides), plan.output, {}).training_config({})
+    assert SweepPlan(repeated.config, (), plan.output, {}).training_config({}) != plan.training_config(
+        best.params
+    )
+    own = SweepPlan(repeated.config, tuple(repeated.overrides), plan.output, {}).training_config({})
     assert own == plan.training_config(best.params)
 
 
@@ -284,19 +286,19 @@ def test_with_patience_a_trial_is_worth_its_best_epoch(plan):
             watch(Report(epoch, dice))
 
     for patience, expected in ((0, 0.6), (2, 0.8)):
-        own = Plan(plan.config, (f"fit.patience={patience}",), plan.output / str(patience), plan.space)
+        own = SweepPlan(plan.config, (f"fit.patience={patience}",), plan.output / str(patience), plan.space)
         (trial,) = run_trials(own, open_study(own), rise_and_fall, 1)
         assert trial.value == expected
 
 
 def test_other_settings_are_refused(plan):
     open_study(plan)
-    open_study(Plan(plan.config, (*plan.overrides, "fit.device=cpu"), plan.output, plan.space))
+    open_study(SweepPlan(plan.config, (*plan.overrides, "fit.device=cpu"), plan.output, plan.space))
     with pytest.raises(ValueError, match=r"other settings \(fit.epochs\)"):
-        open_study(Plan(plan.config, (), plan.output, plan.space))
+        open_study(SweepPlan(plan.config, (), plan.output, plan.space))
     with pytest.raises(ValueError, match=r"--search model.preset"):
         open_study(
-            Plan(
+            SweepPlan(
                 plan.config,
                 plan.overrides,
                 plan.output,
