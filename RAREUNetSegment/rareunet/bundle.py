@@ -162,6 +162,11 @@ class Bundle:
 
         dtype = torch.float16 if half else torch.float32
         weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in network.state_dict().items()}
+        if unfit := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
+            raise BundleError(
+                f"the weights of {self.name} are NaN, infinite or too large for {dtype} ({unfit[0]}): it would find"
+                " nothing. Train it again with a lower learning rate, or take an earlier checkpoint."
+            )
         return self._write(Path(folder), lambda path: save_file(weights, str(path)))
 
     def rewrite(self) -> Bundle:

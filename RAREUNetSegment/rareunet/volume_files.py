@@ -21,6 +21,7 @@ from rareunet.files.nifti import UNPLACED, read_nifti, save_nifti
 from rareunet.files.tensors import TORCH, read_tensor
 from rareunet.volume import Volume
 from rareunet.whole_files import replacing
+from rareunet.wording import some
 
 FilePath = str | os.PathLike[str]
 
@@ -168,6 +169,11 @@ def _scans_in_folder(folder: Path, model_channels: int) -> list[Path | list[Path
         if any(is_dicom_file(file) for file in _files_in(folder)):
             return [folder]
         raise ValueError(f"{folder} holds no scan: {ACCEPTED}. Folders within it are not searched.")
+    if any(is_dicom_file(file) for file in _files_in(folder) if file not in images):
+        raise ValueError(
+            f"{folder} holds DICOM files and other images ({some([image.name for image in images])}): move one kind"
+            " elsewhere, or name the image files themselves."
+        )
     groups: dict[str, list[Path]] = {}
     for file in images:
         groups.setdefault(case_name([file]), []).append(file)

@@ -202,3 +202,13 @@ def test_unsaved_bundle_has_no_weights(tiny_bundle):
 def test_published_preset_is_a_valid_description(make_bundle):
     small = Architecture(classes=3, stages=5, filters=2, gateways=4)
     assert make_bundle("deep", small).deepest == 4
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])  # float16 ends at 65504
+def test_weights_that_would_find_nothing_are_not_saved(tmp_path, tiny_bundle, value):
+    network = tiny_bundle.load_network()
+    with torch.no_grad():
+        next(network.parameters()).flatten()[0] = value
+    with pytest.raises(BundleError, match="NaN, infinite or too large"):
+        tiny_bundle.save(tmp_path / "new", network)
+    assert not (tmp_path / "new").exists()

@@ -314,6 +314,32 @@ def test_report_tells_the_spacing_of_a_turned_scan_itself(segment, tmp_path, mak
     assert "40 degrees" in " ".join(case["warnings"])
 
 
+def test_a_folder_of_dicom_and_other_images_is_refused(segment, tmp_path, make_scan, capsys):
+    (tmp_path / "knee").mkdir()
+    write_slices(tmp_path / "knee", "1.2.3.4", make_scan((16, 20, 18)).voxels[0])
+    assert segment(tmp_path / "knee") == 0
+    write_volume(tmp_path / "knee" / "knee.nii.gz", make_scan((16, 20, 18)))
+    assert segment(tmp_path / "knee") == 2
+    assert "holds DICOM files and other images (knee.nii.gz)" in capsys.readouterr().err
+
+
+def test_a_link_that_leads_to_itself_fails_alone(segment, scans, capsys):
+    (scans / "loop.nii.gz").symlink_to("loop.nii.gz")
+    assert segment(scans) == 1
+    told = capsys.readouterr()
+    assert "loop: failed" in told.err
+    assert told.out.count("enters at depth") == 2
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_batch(segment, scans, tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("tqdm.tqdm.write", fail)
+    assert segment(scans, "--report", tmp_path / "r.json") == 0
+    assert [case["status"] for case in cases_of(tmp_path / "r.json")] == ["done", "done"]
+
+
 def test_older_files_stay_where_the_label_map_can_not_be_written(segment, scans, tmp_path, monkeypatch):
     assert segment(scans / "a.nii.gz", "--probabilities") == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}

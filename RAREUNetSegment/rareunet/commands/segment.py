@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
@@ -52,7 +53,7 @@ class Job:
 
 def run(arguments: argparse.Namespace) -> int:
     """Segments the scans of a command line; returns the exit code."""
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = int(os.environ.get("WORLD_SIZE") or "1")
     rank = int(os.environ.get("RANK", "0")) if world_size > 1 else 0  # RANK alone is no share of the scans
     report: Path | None = arguments.report
     if report is not None and world_size > 1:
@@ -81,10 +82,10 @@ def plan(scans: Sequence[str], folder: Path, channels: int, *, with_probabilitie
         case = case_name(source)
         probabilities = folder / f"{case}_probabilities.nii.gz" if with_probabilities else None
         jobs.append(Job(source, case, folder / f"{case}.nii.gz", probabilities))
-    inputs = {path.resolve() for job in jobs for path in job.inputs}
+    inputs = {os.path.realpath(path) for job in jobs for path in job.inputs}
     for job in jobs:
         for output in job.outputs:
-            if output.resolve() in inputs:
+            if os.path.realpath(output) in inputs:
                 raise ValueError(
                     f"{output} is an input: its label map would replace it. Choose another --output."
                 )
@@ -201,6 +202,7 @@ def _tell(case: CaseReport, done: str) -> None:
     """Prints what became of a scan, above the progress bar."""
     from tqdm import tqdm
 
-    tqdm.write(f"{case.case}: {done}", file=sys.stdout if case.status == DONE else sys.stderr)
-    for warning in case.warnings:
-        tqdm.write(f"{case.case}: warning: {warning}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # whoever reads it may be gone; the scans and the report go on
+        tqdm.write(f"{case.case}: {done}", file=sys.stdout if case.status == DONE else sys.stderr)
+        for warning in case.warnings:
+            tqdm.write(f"{case.case}: warning: {warning}", file=sys.stderr)

@@ -53,13 +53,27 @@ def read_itk(path: Path, name: str, reader: str) -> Volume:
         ImportError: SimpleITK is not installed.
     """
     sitk = simpleitk()
+    file = name_for_itk(path)
     facts = check_text_header(path)
     try:
-        image = sitk.ReadImage(str(path), imageIO=reader)
+        image = sitk.ReadImage(file, imageIO=reader)
     except RuntimeError as error:
         raise unreadable_file(path, error) from error
     volume = volume_of_itk(image, name, facts.notes)
-    return replace(volume, ijk_to_ras=np.diag([facts.unit_mm] * 3 + [1.0]) @ volume.ijk_to_ras)
+    if facts.unpacked_bytes is not None and facts.unpacked_bytes < volume.voxels.nbytes:
+        cause = f"{facts.unpacked_bytes} bytes of voxels where {volume.voxels.nbytes} are due"
+        raise unreadable_file(path, ValueError(cause))
+    scale = np.diag([*(facts.unit_mm * np.array(facts.flips)), 1.0])
+    return replace(volume, ijk_to_ras=scale @ volume.ijk_to_ras)
+
+
+def name_for_itk(path: Path) -> str:
+    """The name as SimpleITK takes it. Raises ValueError for one that is no UTF-8, on which it ends the process."""
+    try:
+        return str(path).encode("utf-8").decode("utf-8")
+    except UnicodeEncodeError:
+        name = str(path).encode(errors="surrogateescape").decode(errors="replace")
+        raise ValueError(f"the name of {name} has characters that are no UTF-8: rename it.") from None
 
 
 def volume_of_itk(image: Any, name: str, notes: tuple[str, ...] = ()) -> Volume:

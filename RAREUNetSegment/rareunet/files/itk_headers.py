@@ -16,6 +16,13 @@ from rareunet.errors import unreadable_file
 SPACINGS = ("spacings", "ElementSpacing", "ElementSize")
 METAIMAGE_DIRECTIONS = ("TransformMatrix", "Rotation", "Orientation")
 NRRD_PATIENT_SPACES = r"(right|left)-(anterior|posterior)-superior|[RL][AP]S"
+# ITK turns right-anterior-superior into its own left-posterior-superior, but not where time comes as a fourth axis.
+TIMED_SPACES = {
+    "right-anterior-superior-time": (-1.0, -1.0, 1.0),
+    "rast": (-1.0, -1.0, 1.0),
+    "left-anterior-superior-time": (1.0, -1.0, 1.0),
+    "last": (1.0, -1.0, 1.0),
+}
 NRRD_UNITS_IN_MM = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3, "µm": 1e-3, "nm": 1e-6}
 HEADER_BYTES = 1 << 16  # read at a time: Slicer writes some 550 bytes for each segment
 LONGEST_HEADER_BYTES = 1 << 24
@@ -37,10 +44,14 @@ class HeaderFacts:
     Attributes:
         notes: what the header leaves open.
         unit_mm: length that its numbers count in, mm.
+        flips: sign of each world axis (R, A, S) that ITK leaves as it is though the header has another one.
+        unpacked_bytes: of compressed voxels; None where they are not compressed, or can't be followed.
     """
 
     notes: tuple[str, ...] = ()
     unit_mm: float = 1.0
+    flips: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    unpacked_bytes: int | None = None
 
 
 def check_text_header(path: Path) -> HeaderFacts:
@@ -55,7 +66,8 @@ def check_text_header(path: Path) -> HeaderFacts:
     found = re.findall(r"^([A-Za-z ]+?) *[:=]+ *(.*?) *\r?$", text, flags=re.MULTILINE)
     fields = {key.lower() if nrrd else key: value for key, value in found}  # NRRD's names have no case
     _check_spacings(path, fields)
-    _check_compressed(path, fields, len(header))
+    _check_list_of_files(path, fields, len(header))
+    unpacked_bytes = _check_compressed(path, fields, len(header))
     placed = any(key in fields for key in METAIMAGE_DIRECTIONS)
     if nrrd:
         in_patient = re.match(NRRD_PATIENT_SPACES, fields.get("space", ""), flags=re.IGNORECASE)
@@ -63,7 +75,10 @@ def check_text_header(path: Path) -> HeaderFacts:
     spaced = any(key in fields for key in (*SPACINGS, "space directions"))
     unit_mm, unit_notes = _unit(path, fields)
     return HeaderFacts(
-        (*(() if spaced else (NO_SPACING,)), *(() if placed else (UNPLACED,)), *unit_notes), unit_mm
+        (*(() if spaced else (NO_SPACING,)), *(() if placed else (UNPLACED,)), *unit_notes),
+        unit_mm,
+        TIMED_SPACES.get(fields.get("space", "").lower(), (1.0, 1.0, 1.0)) if nrrd else (1.0, 1.0, 1.0),
+        unpacked_bytes,
     )
 
 
@@ -115,8 +130,22 @@ def _unit(path: Path, fields: Mapping[str, str]) -> tuple[float, tuple[str, ...]
     return factor, (f"The header's unit of length is {unit}: it was converted to mm.",)
 
 
-def _check_compressed(path: Path, fields: Mapping[str, str], header_bytes: int) -> None:
-    """Unpacks compressed voxels to the end, which compares their checksum.
+def _check_list_of_files(path: Path, fields: Mapping[str, str], header_bytes: int) -> None:
+    """A MetaImage whose slices are files of their own: ITK fills those that are not listed with zeros.
+
+    Raises:
+        ValueError: there are fewer files than slices.
+    """
+    if fields.get("ElementDataFile", "").split()[:1] != ["LIST"]:
+        return
+    listed = [line for line in path.read_bytes()[header_bytes:].splitlines() if line.strip()]
+    slices = int(fields.get("DimSize", "0").split()[-1])
+    if len(listed) < slices:
+        raise ValueError(f"{path} lists {len(listed)} files for {slices} slices: export it again as a whole.")
+
+
+def _check_compressed(path: Path, fields: Mapping[str, str], header_bytes: int) -> int | None:
+    """Unpacks compressed voxels to the end, which compares their checksum; returns how many bytes they are.
 
     Raises:
         ValueError: they are damaged or incomplete.
@@ -124,12 +153,13 @@ def _check_compressed(path: Path, fields: Mapping[str, str], header_bytes: int) 
     encoding = fields.get("encoding", "").lower()
     zipped = encoding in ("gzip", "gz") or fields.get("CompressedData", "").lower() == "true"
     if not zipped and encoding not in ("bzip2", "bz2"):
-        return
+        return None
     beside = fields.get("data file", fields.get("datafile", fields.get("ElementDataFile", "LOCAL")))
     skips = any(fields.get(key, "0") != "0" for key in ("byte skip", "byteskip", "line skip", "lineskip"))
     data = path if beside.upper() == "LOCAL" else path.parent / beside
     if skips or not data.is_file():  # parts of a file, or several files
-        return
+        return None
+    unpacked = packed = 0
     engine = zlib.decompressobj(wbits=47) if zipped else bz2.BZ2Decompressor()  # 47: of zlib or of gzip
     try:
         with data.open("rb") as file:
@@ -137,6 +167,14 @@ def _check_compressed(path: Path, fields: Mapping[str, str], header_bytes: int) 
             while not engine.eof:
                 if not (block := file.read(BLOCK_BYTES)):
                     raise EOFError("the compressed voxels end early")
-                engine.decompress(block)
+                packed += len(block)
+                unpacked += len(engine.decompress(block))
     except (zlib.error, OSError, EOFError) as error:
         raise unreadable_file(path, error) from error
+    told, found = fields.get("CompressedDataSize"), packed - len(engine.unused_data)
+    if "CompressedData" in fields and told != str(
+        found
+    ):  # ITK then reads voxels that are none, without an error
+        cause = f"CompressedDataSize is {told or 'missing'}, the compressed voxels have {found} bytes"
+        raise unreadable_file(path, ValueError(cause))
+    return unpacked

@@ -49,7 +49,10 @@ def read_nifti(path: Path, name: str) -> Volume:
             )
         voxels = _channels_first(path, stored)
         if (slope, inter) != (1, 0):
-            voxels = voxels.astype(np.float32) * np.float32(slope) + np.float32(inter)
+            # In float32 large integers would lose what the intercept takes off again.
+            exact = np.dtype(np.float32 if voxels.itemsize <= 2 else np.float64)
+            scaled: np.ndarray = voxels.astype(exact) * exact.type(slope) + exact.type(inter)
+            voxels = scaled.astype(np.float32, copy=False)
         matrix, notes = _nifti_geometry(image)
     return Volume(voxels, matrix, name, notes)
 

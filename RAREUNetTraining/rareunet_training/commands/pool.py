@@ -32,6 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(
             f"pool has no use for {arguments.overrides[0]!r}: it reads nothing but scores.json files."
         )
+    if arguments.output is not None and any(
+        path.resolve() == (arguments.output / "scores.json").resolve() for path in arguments.scores
+    ):
+        raise ValueError(f"{arguments.output} holds one of the folds' own scores: choose another --output.")
     pooled = pool([read_scores(path) for path in arguments.scores])
     card = with_card_of(Bundle.load(arguments.card), pooled) if arguments.card else None
     if arguments.output is not None:

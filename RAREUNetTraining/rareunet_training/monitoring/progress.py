@@ -21,14 +21,11 @@ PROGRESS_FILE = "progress.json"
 LOCK_FILE = "run.lock"  # locked while a run writes to the folder
 CHECKPOINT_FILE = "last.ckpt"
 HISTORY_FILE = "history.csv"
+# What a run may leave beside the model, which therefore can't have these names.
 RUN_NAMES = (
-    STOP_FILE,
-    PROGRESS_FILE,
-    LOCK_FILE,
-    CHECKPOINT_FILE,
-    HISTORY_FILE,
-    "tensorboard",
-)  # no names of models
+    STOP_FILE, PROGRESS_FILE, LOCK_FILE, CHECKPOINT_FILE, HISTORY_FILE, "tensorboard", "config.json", "check.json",
+    "check.html", "curves.png", "validation.png", "scores.json", "scores.csv", "scores.html",
+)  # fmt: skip
 SECONDS_BETWEEN_WRITES = 1.0
 
 

@@ -43,4 +43,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} does not exist: there is nothing to resume there.") from None
     except Exception as error:  # torch raises many kinds for a damaged file
         raise ValueError(f"{path} is not a checkpoint ({first_line(error)}): start anew.") from None
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} is not a checkpoint (but a {type(state).__name__}): start anew.")
     return state

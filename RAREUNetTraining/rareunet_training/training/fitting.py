@@ -106,6 +106,9 @@ def _end_told(progress: ProgressWriter) -> Iterator[None]:
     except TrainingStopped:
         progress.tell("stopped", "stopped and saved")
         raise
+    except KeyboardInterrupt:
+        progress.tell("failed", "interrupted")
+        raise
     except Exception as error:
         progress.tell("failed", str(error))
         raise

@@ -184,6 +184,10 @@ class Trainer:
             load_checkpoint(self.checkpoint) if self.processes.is_first else None
         )
         assert state is not None
+        if missing := sorted(self.state().keys() - state.keys()):
+            raise ValueError(
+                f"{self.checkpoint} is another program's: it has no {missing[0]}. Choose a new output folder."
+            )
         if state["architecture"] != self.bundle.architecture:
             raise ValueError(
                 f"{self.checkpoint} holds another network ({state['architecture']}): resume with the configuration"

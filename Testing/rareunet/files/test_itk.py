@@ -1,5 +1,8 @@
 """NRRD and MetaImage files: axes, headers that leave something open, damage."""
 
+import os
+import zlib
+
 import numpy as np
 import pytest
 from scan_files import TWO, VOXELS, metaimage, nrrd, refused, sitk
@@ -32,6 +35,24 @@ def test_nrrd_in_ras_space(tmp_path):
     header = "dimension: 3\nspace: right-anterior-superior\nsizes: 5 4 3\nspace origin: (1,2,3)\n"
     volume = read_volume(nrrd(tmp_path / "a.nrrd", header + "space directions: (1,0,0) (0,2,0) (0,0,3)"))
     np.testing.assert_array_equal(volume.ijk_to_ras, [[1, 0, 0, 1], [0, 2, 0, 2], [0, 0, 3, 3], [0, 0, 0, 1]])
+    assert volume.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("space", "x", "y"),
+    [
+        ("right-anterior-superior-time", 1, 1), ("RAST", 1, 1), ("left-anterior-superior-time", -1, 1),
+        ("left-posterior-superior-time", -1, -1),
+    ],
+)  # fmt: skip
+def test_nrrd_in_a_space_with_time(tmp_path, space, x, y):
+    """ITK turns right-anterior-superior into its own axes, but not right-anterior-superior-time."""
+    header = f"dimension: 4\nspace: {space}\nsizes: 5 4 3 1\nspace origin: (1,2,3,0)\n"
+    header += "space directions: (1,0,0,0) (0,2,0,0) (0,0,3,0) (0,0,0,1)"
+    volume = read_volume(nrrd(tmp_path / "a.nrrd", header))
+    np.testing.assert_array_equal(
+        volume.ijk_to_ras, np.diag([x, y, 1, 1]) @ [[1, 0, 0, 1], [0, 2, 0, 2], [0, 0, 3, 3], [0, 0, 0, 1]]
+    )
     assert volume.notes == ()
 
 
@@ -162,6 +183,50 @@ def test_compressed_voxels_beside_their_header_are_checked_too(tmp_path):
         content = (tmp_path / data).read_bytes()
         (tmp_path / data).write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
         refused(tmp_path / header, header, "could not be read")
+
+
+@pytest.mark.parametrize(
+    ("size", "data", "cause"),
+    [
+        (lambda packed: f"CompressedDataSize = {len(packed) // 2}\n", VOXELS, "CompressedDataSize is"),
+        (lambda packed: f"CompressedDataSize = {2 * len(packed)}\n", VOXELS, "CompressedDataSize is"),
+        (lambda packed: "", VOXELS, "CompressedDataSize is missing"),
+        (lambda packed: f"CompressedDataSize = {len(packed)}\n", VOXELS[:1], "40 bytes of voxels where 120 are due"),
+    ],
+)  # fmt: skip
+def test_metaimage_whose_compressed_voxels_itk_would_make_up(tmp_path, size, data, cause):
+    packed = zlib.compress(data.tobytes())
+    whole = zlib.compress(VOXELS.tobytes())
+    for content, told in ((whole, f"CompressedDataSize = {len(whole)}\n"), (packed, size(packed))):
+        metaimage(tmp_path / "a.mha", f"CompressedData = True\n{told}")
+        header = (tmp_path / "a.mha").read_bytes()[: -VOXELS.nbytes]
+        (tmp_path / "a.mha").write_bytes(header + content)
+        if content is whole and told.split()[-1:] == [str(len(whole))]:
+            np.testing.assert_array_equal(read_volume(tmp_path / "a.mha").voxels[0], VOXELS)
+    refused(tmp_path / "a.mha", "a.mha", cause)
+
+
+def test_metaimage_with_fewer_files_than_slices(tmp_path):
+    metaimage(tmp_path / "a.mhd", "")
+    header = (tmp_path / "a.mhd").read_bytes()[: -VOXELS.nbytes].replace(b"LOCAL", b"LIST")
+    for number, plane in enumerate(VOXELS):
+        (tmp_path / f"{number}.raw").write_bytes(plane.tobytes())
+    (tmp_path / "a.mhd").write_bytes(header + b"0.raw\n1.raw\n2.raw\n")
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.mhd").voxels[0], VOXELS)
+    (tmp_path / "a.mhd").write_bytes(header + b"0.raw\n1.raw\n")
+    refused(tmp_path / "a.mhd", "lists 2 files for 3 slices")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode on Windows")
+@pytest.mark.parametrize("extension", [b"nrrd", b"mha"])
+def test_a_name_that_is_no_utf_8_is_refused(tmp_path, extension):
+    """SimpleITK would end the process."""
+    name = os.fsdecode(b"M\xfcller." + extension)
+    try:
+        (tmp_path / name).write_bytes(b"")
+    except OSError as error:
+        pytest.skip(f"this file system takes no such name ({error})")
+    refused(tmp_path / name, "rename it")
 
 
 def test_compressed_voxels_after_a_long_header(tmp_path):

@@ -27,6 +27,13 @@ def test_nifti_scaled_voxels_are_float32(tmp_path):
     np.testing.assert_array_equal(voxels[0], VOXELS * 0.5 + 3)
 
 
+def test_nifti_scaling_of_large_integers_is_exact(tmp_path):
+    data = (VOXELS.T.astype(np.int64) - 2**31).astype(np.int32)
+    voxels = read_volume(nifti(tmp_path / "a.nii", data, scl_slope=1, scl_inter=2.0**31)).voxels
+    assert voxels.dtype == np.float32
+    np.testing.assert_array_equal(voxels[0], VOXELS)
+
+
 @pytest.mark.parametrize("slope", [0, float("nan")])
 def test_nifti_slope_that_means_none(tmp_path, slope):
     voxels = read_volume(nifti(tmp_path / "a.nii", scl_slope=slope, scl_inter=3)).voxels

@@ -121,6 +121,15 @@ def test_certainty_limit_comes_with_scores_of_scans_and_stays_with_those_of_labe
     assert Bundle.load(bundle.folder).certainty_limit == 0.86
 
 
+def test_scores_of_a_fold_are_not_replaced_by_those_of_all(fold, tmp_path, capsys):
+    (tmp_path / "fold0").mkdir()
+    first = fold(0, ["a"]).rename(tmp_path / "fold0" / "scores.json")
+    before = first.read_bytes()
+    assert pool(first, fold(1, ["b"]), "--output", first.parent) == 1
+    assert "choose another --output" in capsys.readouterr().err
+    assert first.read_bytes() == before
+
+
 def test_cases_in_two_files_are_refused(fold, capsys):
     message = refusal(capsys, fold(0, ["a", "b"]), fold(1, ["c"]), fold(2, ["b", "a"]))
     assert "a is in two of the score files (2 such cases)" in message

@@ -50,6 +50,7 @@ def test_file_that_would_run_code_is_refused(tmp_path, capsys):
     torch.save({"epoch": Code()}, tmp_path / "torch.ckpt")
     (tmp_path / "plain.ckpt").write_bytes(pickle.dumps(Code(), protocol=2))
     (tmp_path / "empty.ckpt").touch()
+    torch.save([1, 2], tmp_path / "list.ckpt")
     for path in tmp_path.iterdir():
         with pytest.raises(ValueError, match="is not a checkpoint"):
             load_checkpoint(path)
