@@ -20,7 +20,7 @@ AXIS_NAMES = ("z", "y", "x")
 # Residuals in [FINEST, COARSEST] enter as they are: the network has learnt them by scaling augmentation.
 FINEST_RESIDUAL = 0.8
 COARSEST_RESIDUAL = 1.25
-# Those of depth 1 only up to here (2.25 mm): on held-out scans of 2.3 to 2.5 mm Dice was 0.00 to 0.04 higher at depth 0
+# Those of depth 1 only up to here (2.25 mm): on held-out scans of 2.3 to 2.5 mm Dice was 0.00 to 0.10 higher at depth 0
 # (docs/study/residuals.py). At depth 0 there is no finer one, and at depth 2 slices along S were worse off finer.
 COARSEST_RESIDUAL_AT_1 = 1.125
 # Axes wait at depth 1 for others at depth 0 only if the network sees them at twice the reference, up to this share, and
