@@ -86,7 +86,7 @@ def test_opens_before_any_package_is_installed(models):
     }
     run = subprocess.run(
         [sys.executable, "-c", OPEN_WITHOUT_PACKAGES, str(MODULE), str(models)],
-        capture_output=True, text=True, env=environment, timeout=120,
+        capture_output=True, encoding="utf-8", env=environment, timeout=120,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "1.0 x 1.0 x 1.0 mm: enters at depth 0." in run.stdout
