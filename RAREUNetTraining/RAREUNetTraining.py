@@ -210,9 +210,8 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Shows how far everything is; once a second while something runs."""
         if not self._parameterNode:
             return
-        if (
-            qt.QApplication.activeModalWidget() is None
-        ):  # what follows may rebuild the table that a dialog belongs to
+        # A task's end may rebuild the table that an open dialog belongs to.
+        if qt.QApplication.activeModalWidget() is None:
             self.logic.tasks.finish()
         status = self.logic.status()
         choice = TrainingChoice.of(self._parameterNode)

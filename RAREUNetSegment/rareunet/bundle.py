@@ -89,6 +89,7 @@ class Bundle:
 
     @property
     def grid_settings(self) -> GridSettings:
+        """What to_network_grid makes this model's grids by."""
         return GridSettings(
             self.reference_spacing_mm, self.stages, self.deepest, self.intensity, self.straighten_turned
         )

@@ -65,13 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        if isinstance(error, RuntimeError) and not is_own(error):
+        if isinstance(error, RuntimeError) and not _is_own(error):
             traceback.print_exc()
         print(f"error: {str(error) or 'out of memory: close other programs.'}", file=sys.stderr)
         return 1
 
 
-def is_own(error: Exception) -> bool:
+def _is_own(error: Exception) -> bool:
     """Whether an error says what to do, instead of being some library's."""
     return type(error).__module__.partition(".")[0] in ("rareunet", "rareunet_training")
 

@@ -194,7 +194,11 @@ def _write(job: Job, prediction: Prediction, volume: Volume) -> None:
         write_label_map(job.output, prediction.label_map, volume)
         return
     with replacing(job.probabilities) as temporary:
-        write_volume(temporary, replace(volume, voxels=prediction.probabilities))
+        try:
+            write_volume(temporary, replace(volume, voxels=prediction.probabilities))
+        except OSError as error:  # it names the temporary file
+            told = (error.strerror or str(error)).replace(temporary.name, job.probabilities.name)
+            raise OSError(error.errno, told) from error
         write_label_map(job.output, prediction.label_map, volume)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from rareunet.errors import unreadable_file
 from rareunet.files.dicom_frames import place_frames
 from rareunet.files.dicom_slices import NO_SPACING, SHEARED, UNPLACED, check_alike, is_sheared, slice_step
-from rareunet.files.itk import LPS_TO_RAS, name_for_itk, simpleitk, volume_of_itk
+from rareunet.files.itk import LPS_TO_RAS, check_name, simpleitk, volume_of_itk
 from rareunet.volume import Volume
 from rareunet.wording import some, times
 
@@ -45,7 +45,7 @@ def read_dicom_series(folder: Path, name: str, series: str | None) -> Volume:
     """
     sitk = simpleitk()
     for path in (folder, *folder.iterdir()):
-        name_for_itk(path)
+        check_name(path)
     find = sitk.ImageSeriesReader
     files = {uid: find.GetGDCMSeriesFileNames(str(folder), uid) for uid in find.GetGDCMSeriesIDs(str(folder))}
     damaged = _damaged_files(folder, {Path(file).name for names in files.values() for file in names})

@@ -53,10 +53,10 @@ def read_itk(path: Path, name: str, reader: str) -> Volume:
         ImportError: SimpleITK is not installed.
     """
     sitk = simpleitk()
-    file = name_for_itk(path)
+    check_name(path)
     facts = check_text_header(path)
     try:
-        image = sitk.ReadImage(file, imageIO=reader)
+        image = sitk.ReadImage(str(path), imageIO=reader)
     except RuntimeError as error:
         raise unreadable_file(path, error) from error
     volume = volume_of_itk(image, name, facts.notes)
@@ -67,10 +67,10 @@ def read_itk(path: Path, name: str, reader: str) -> Volume:
     return replace(volume, ijk_to_ras=scale @ volume.ijk_to_ras)
 
 
-def name_for_itk(path: Path) -> str:
-    """The name as SimpleITK takes it. Raises ValueError for one that is no UTF-8, on which it ends the process."""
+def check_name(path: Path) -> None:
+    """Raises ValueError for a name that is no UTF-8, on which SimpleITK would end the process."""
     try:
-        return str(path).encode("utf-8").decode("utf-8")
+        str(path).encode("utf-8")
     except UnicodeEncodeError:
         name = str(path).encode(errors="surrogateescape").decode(errors="replace")
         raise ValueError(f"the name of {name} has characters that are no UTF-8: rename it.") from None

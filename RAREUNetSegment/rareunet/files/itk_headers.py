@@ -139,9 +139,11 @@ def _check_list_of_files(path: Path, fields: Mapping[str, str], header_bytes: in
     if fields.get("ElementDataFile", "").split()[:1] != ["LIST"]:
         return
     listed = [line for line in path.read_bytes()[header_bytes:].splitlines() if line.strip()]
-    slices = int(fields.get("DimSize", "0").split()[-1])
-    if len(listed) < slices:
-        raise ValueError(f"{path} lists {len(listed)} files for {slices} slices: export it again as a whole.")
+    slices = fields.get("DimSize", "").split()[-1:]
+    if slices and slices[0].isdecimal() and len(listed) < int(slices[0]):
+        raise ValueError(
+            f"{path} lists {len(listed)} files for {slices[0]} slices: export it again as a whole."
+        )
 
 
 def _check_compressed(path: Path, fields: Mapping[str, str], header_bytes: int) -> int | None:
@@ -172,9 +174,8 @@ def _check_compressed(path: Path, fields: Mapping[str, str], header_bytes: int) 
     except (zlib.error, OSError, EOFError) as error:
         raise unreadable_file(path, error) from error
     told, found = fields.get("CompressedDataSize"), packed - len(engine.unused_data)
-    if "CompressedData" in fields and told != str(
-        found
-    ):  # ITK then reads voxels that are none, without an error
+    # ITK takes what it has for voxels where the size is another, without an error.
+    if "CompressedData" in fields and told != str(found):
         cause = f"CompressedDataSize is {told or 'missing'}, the compressed voxels have {found} bytes"
         raise unreadable_file(path, ValueError(cause))
     return unpacked

@@ -94,9 +94,8 @@ def write_score_files(sets: Sequence[ScoreSet], output: Path) -> None:
 
 def write(comparison: Comparison, output: Path) -> None:
     """Writes the comparison into a folder that exists."""
-    from rareunet_training.reports.score_pages import (
-        write_comparison_page,  # Jinja and matplotlib take a second
-    )
+    # Jinja and matplotlib take a second.
+    from rareunet_training.reports.score_pages import write_comparison_page
     from rareunet_training.reports.trade_off import trade_off
 
     metric, frame = comparison.metric, comparison.frame

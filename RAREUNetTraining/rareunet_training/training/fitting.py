@@ -81,7 +81,7 @@ def _check_bundle_folder(output: Path, name: str) -> None:
     """Raises ValueError where the finished model could not be put into the output folder."""
     if name in RUN_NAMES:
         raise ValueError(
-            f"model.name is {name!r}, as something else in the output folder: choose another name."
+            f"model.name {name!r} is the name of another file in the output folder: choose another name."
         )
     check_replaceable(output / name)
 
