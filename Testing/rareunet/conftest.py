@@ -50,6 +50,7 @@ def describe(architecture: Architecture, **changes: object) -> Bundle:
                 "cases": 7,
                 "dice_mean": 0.81,
                 "dice_sd": 0.02,
+                "volume_error_percent_mean": -9.4,
             },
         ),
     }

@@ -98,6 +98,25 @@ def test_nothing_chosen(panel):
     assert not panel.ui.placeRegionButton.enabled
 
 
+@pytest.mark.parametrize(
+    ("percent", "told"),
+    [
+        (-9.3, ", volumes 9 % too small on average"),
+        (12.6, ", volumes 13 % too large on average"),
+        (-4.9, ""),
+        (None, ""),
+    ],
+)
+def test_volumes_that_are_off_by_more_than_a_twentieth_are_told(panel, percent, told):
+    from RAREUNetSegmentLib.outlook import expected_accuracy
+
+    row = {"condition": "2 mm", "spacing_mm": [2, 2, 2], "cases": 7, "dice_mean": 0.81, "dice_sd": 0.02}
+    measured = {} if percent is None else {"volume_error_percent_mean": percent}
+    assert (
+        expected_accuracy([row | measured], (2, 2, 2)) == f"expected Dice 0.81 ± 0.02 (7 scans, 2 mm){told}"
+    )
+
+
 def test_line_before_apply(panel):
     node = add_scan(ijk_to_ras=np.diag([1.0, 1.0, 4.0, 1.0]), array=np.ones((8, 20, 20)))
     panel._parameterNode.inputVolume = node

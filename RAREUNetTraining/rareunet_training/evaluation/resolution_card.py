@@ -12,7 +12,7 @@ from rareunet.bundle import Bundle
 from rareunet_training.evaluation.conditions import native, paper_conditions
 from rareunet_training.evaluation.scores import Score, by_condition, spacing_of, summarise
 
-# Chosen on fold 0, confirmed on folds 1 to 3 (docs/study/certainty.py): a smaller margin doubts low resolutions that
+# Chosen on fold 0, confirmed on folds 1 to 4 (docs/study/certainty.py): a smaller margin doubts low resolutions that
 # are well segmented, a larger one lets through scans that lie back to front or are of inverted contrast.
 CERTAINTY_MARGIN = 0.04
 FEWEST_CERTAINTIES = 5
@@ -53,6 +53,7 @@ def resolution_card(scores: Sequence[Score], label_names: Sequence[str]) -> list
             ("world_dice_mean", "dice", "world"),
             ("hd95_mm_mean", "hd95_mm", "world"),
             ("surface_dice_mean", "surface_dice", "world"),
+            ("volume_error_percent_mean", "volume_error_percent", "world"),
         ):
             measured = summarise(rows, metric, frame)
             if measured.cases:

@@ -144,9 +144,11 @@ def test_scans_of_several_spacings_get_a_line_for_each():
 
 def test_card_is_one_that_a_bundle_can_hold():
     rows = [scored("a", "native", 0.8), scored("b", "native", 0.6), scored("a", "empty", NAN)]
+    rows[0] = replace(rows[0], in_world=(agreement(0.8, volume_error_percent=-9.0),))
     (row,) = resolution_card(rows, ["Ball"])
     assert (row["dice_mean"], row["dice_sd"], row["cases"]) == (0.7, 0.1414, 2)
     assert (row["world_dice_mean"], row["hd95_mm_mean"]) == (0.7, 1.0)
+    assert row["volume_error_percent_mean"] == -4.5
     bundle = make_bundle(resolution_card=(row,))
     assert type(bundle).from_json(bundle.to_json()).resolution_card == (row,)
     assert resolution_card([scored("a", "scale 1/2 (published)", 0.8)], ["Ball"]) == []
