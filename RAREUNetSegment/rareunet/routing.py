@@ -20,11 +20,12 @@ AXIS_NAMES = ("z", "y", "x")
 # Residuals in [FINEST, COARSEST] enter as they are: the network has learnt them by scaling augmentation.
 FINEST_RESIDUAL = 0.8
 COARSEST_RESIDUAL = 1.25
-# Those of depth 1 only up to here (2.25 mm): on held-out scans of 2.3 to 2.5 mm Dice was 0.00 to 0.10 higher at depth 0
-# (docs/study/residuals.py). At depth 0 there is no finer one, and at depth 2 slices along S were worse off finer.
-COARSEST_RESIDUAL_AT_1 = 1.125
+# Those of depths 0 and 1 only up to here (1.125 and 2.25 mm): at 1 mm Dice was 0.00 to 0.02 higher on held-out scans of
+# 1.2 and 1.25 mm, 0.00 to 0.06 on those of 2.3 to 2.5 mm (docs/study/residuals.py). At depth 2 slices along S were
+# worse off finer.
+COARSEST_FINE_RESIDUAL = 1.125
 # Axes wait at depth 1 for others at depth 0 only if the network sees them at twice the reference, up to this share, and
-# the others at the reference. All other scans gained 0.00 to 0.04 at depth 0 (the same study). Doubled axes beside the
+# the others at the reference. All other scans gained 0.00 to 0.03 at depth 0 (the same study). Doubled axes beside the
 # reference lost 0.01 there on the scan's grid and gained 0.01 in world space: they stay, being faster.
 UNEVEN_AT_1 = 0.01
 # An axis whose spacing is from FINEST_RESIDUAL of a depth's spacing on belongs to that depth.
@@ -32,7 +33,7 @@ DEPTH_ROUNDING = math.log2(1 / FINEST_RESIDUAL)
 # An axis goes deeper only together with all others: alone it left too few slices to see a structure by (on held-out
 # scans with slices of 6.5 to 9 mm Dice was 0.01 to 0.30 lower).
 DEEPEST_ALONE = 2
-# Spacings come from float32 headers: 1.25 may read 1.2500001.
+# Spacings come from float32 headers: 1.125 may read 1.1250001.
 TOLERANCE = 1e-4
 
 AxisDepths = tuple[int, int, int]
@@ -139,7 +140,7 @@ def _route_axis(
         depth = min(max(math.floor(math.log2(ratio) + DEPTH_ROUNDING + TOLERANCE), 0), deepest)
     depth_spacing = reference * 2**depth
     residual = spacing / depth_spacing
-    coarsest = COARSEST_RESIDUAL_AT_1 if depth == 1 and forced is None else COARSEST_RESIDUAL
+    coarsest = COARSEST_FINE_RESIDUAL if depth <= 1 and forced is None else COARSEST_RESIDUAL
     if FINEST_RESIDUAL - TOLERANCE <= residual <= coarsest + TOLERANCE:
         return depth, spacing, ""
     warning = ""

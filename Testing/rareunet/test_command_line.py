@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -242,20 +243,31 @@ def test_an_unexpected_error_is_one_scan_only(segment, scans, tmp_path, monkeypa
     assert [c["reason"] for c in cases_of(tmp_path / "report.json")] == ["RuntimeError: out of memory"] * 2
 
 
-def test_interruption_reports_what_was_done_so_far(segment, scans, tmp_path, monkeypatch):
+def by_keyboard():
+    raise KeyboardInterrupt
+
+
+def by_scheduler():
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("interrupt", [by_keyboard, by_scheduler])
+def test_interruption_reports_what_was_done_so_far(segment, scans, tmp_path, monkeypatch, interrupt):
+    before = signal.getsignal(signal.SIGTERM)
     original = predictor_module.Predictor.predict
     calls = []
 
     def interrupted_at_the_second(self, *arguments, **options):
         calls.append(1)
         if len(calls) == 2:
-            raise KeyboardInterrupt
+            interrupt()
         return original(self, *arguments, **options)
 
     monkeypatch.setattr(predictor_module.Predictor, "predict", interrupted_at_the_second)
     assert segment(scans, "--report", tmp_path / "report.json") == 130
     assert [case["status"] for case in cases_of(tmp_path / "report.json")] == ["done", "not run"]
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_interruption_while_loading(segment, scans, monkeypatch):
@@ -340,7 +352,9 @@ def test_a_terminal_that_is_gone_does_not_end_the_batch(segment, scans, tmp_path
     assert [case["status"] for case in cases_of(tmp_path / "r.json")] == ["done", "done"]
 
 
-def test_older_files_stay_where_the_label_map_can_not_be_written(segment, scans, tmp_path, monkeypatch):
+def test_older_files_stay_where_the_label_map_can_not_be_written(
+    segment, scans, tmp_path, monkeypatch, make_scan
+):
     assert segment(scans / "a.nii.gz", "--probabilities") == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
 
@@ -348,6 +362,8 @@ def test_older_files_stay_where_the_label_map_can_not_be_written(segment, scans,
         raise OSError(f"{path} could not be written")
 
     monkeypatch.setattr("rareunet.commands.segment.write_label_map", fail)
+    scan = make_scan((16, 20, 18))
+    write_volume(scans / "a.nii.gz", replace(scan, voxels=scan.voxels[:, ::-1].copy()))  # another answer
     assert segment(scans / "a.nii.gz", "--probabilities") == 1
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
@@ -461,6 +477,7 @@ def test_models_are_listed_with_what_to_expect(tiny_bundle, monkeypatch, capsys)
         "2 x 2 x 2",
         "0.810",
         "0.020",
+        "-9",
     ):
         assert part in text
 

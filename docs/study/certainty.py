@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from pairs import model_and_samples
+from pairs import held_out_samples
 
 from rareunet.answer_checks import check_border
 from rareunet.bundle import DEFAULT_MODEL, Bundle
@@ -87,11 +87,10 @@ class Answer:
 
 
 def main() -> None:
-    predictor, samples = model_and_samples(__doc__)
-    classes = len(predictor.bundle.labels) + 1
     answers: dict[str, list[Answer]] = defaultdict(list)
     natives: list[Score] = []
-    for sample in samples:
+    for predictor, sample in held_out_samples(__doc__):
+        classes = len(predictor.bundle.labels) + 1
         for condition in standard_conditions():
             if condition.applies(sample):
                 answers[condition.name].append(answer_for(predictor, *condition.present(sample, classes)))

@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
-from pairs import model_and_samples, print_pairs
+from pairs import held_out_samples, print_pairs
 
 from rareunet.prediction import Prediction
 from rareunet.predictor import Predictor
@@ -46,9 +46,8 @@ class Mirrored:
 
 
 def main() -> None:
-    predictor, samples = model_and_samples(__doc__)
     dice: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for sample in samples:
+    for predictor, sample in held_out_samples(__doc__):
         scores = [evaluate(p, [sample], CONDITIONS, "dice") for p in (predictor, Mirrored(predictor))]
         for plain, mirrored in zip(*scores, strict=True):
             dice[plain.condition].append((plain.mean_dice, mirrored.mean_dice))

@@ -12,7 +12,7 @@ from collections import defaultdict
 from unittest.mock import patch
 
 import numpy as np
-from pairs import model_and_samples, print_pairs
+from pairs import held_out_samples, print_pairs
 
 from rareunet import preprocessing
 from rareunet.channel_grids import on_grid
@@ -62,9 +62,8 @@ def _middle(matrix: np.ndarray, size: np.ndarray | tuple[int, ...]) -> np.ndarra
 
 
 def main() -> None:
-    predictor, samples = model_and_samples(__doc__)
     dice: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for sample in samples:
+    for predictor, sample in held_out_samples(__doc__):
         for axis, degrees, steps in TURNS:
             volume, classes = turned(sample, axis, degrees, steps)
             pair = []

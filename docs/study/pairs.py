@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: a model and its held-out scans, and a table of paired Dice."""
+"""What the scripts of this folder share: models and their held-out scans, and a table of paired Dice."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from rareunet_training.data.samples import Sample, load_sample
 from rareunet_training.evaluation.labelled_cases import held_out_cases
 
 
-def model_and_samples(description: str | None) -> tuple[Predictor, Iterator[Sample]]:
-    """The model and the held-out samples that the command line names: MODEL --config FILE section.name=value ..."""
+def held_out_samples(description: str | None) -> Iterator[tuple[Predictor, Sample]]:
+    """Each model that the command line names with each sample of the fold that it was trained without:
+    MODEL ... --config FILE section.name=value ..."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model")
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="and section.name=value, a setting")
     parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_intermixed_args()
-    predictor = Predictor(arguments.model)
-    values = [label.value for label in predictor.bundle.labels]
-    cases = held_out_cases(read_config(arguments.config, arguments.overrides)).cases
-    return predictor, (load_sample(case, values, predictor.bundle.intensity) for case in cases)
+    overrides = [argument for argument in arguments.models if "=" in argument]
+    for model in (argument for argument in arguments.models if "=" not in argument):
+        predictor = Predictor(model)
+        fold = f"data.fold={predictor.bundle.training['data']['fold']}"
+        values = [label.value for label in predictor.bundle.labels]
+        for case in held_out_cases(read_config(arguments.config, [*overrides, fold])).cases:
+            yield predictor, load_sample(case, values, predictor.bundle.intensity)
 
 
 def router(**constants: float) -> routing.Router:

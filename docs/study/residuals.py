@@ -1,9 +1,9 @@
 """Axes off their depth's spacing: should they enter as they are, or resampled to a finer depth's?
 
-    python docs/study/residuals.py MODEL --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
+    python docs/study/residuals.py MODEL ... --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
 
 Prints the Dice of both, on the scan's grid and in world space: first for those that the product resamples to 1 mm
-(rareunet.routing.COARSEST_RESIDUAL_AT_1 and UNEVEN_AT_1), then for those that it takes as they are.
+(rareunet.routing.COARSEST_FINE_RESIDUAL and UNEVEN_AT_1), then for those that it takes as they are.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from pairs import model_and_samples, print_pairs, router
+from pairs import held_out_samples, print_pairs, router
 
 from rareunet import routing
 from rareunet.geometry import Triple
@@ -34,26 +34,27 @@ RESAMPLED: list[Sequence[float]] = [
     *alone(1.6), *alone(1.8), *alone(2.1), *alone(2.2), (1.8, 1.8, 1), (1.8, 1.3, 1.3), (2.1, 1.3, 1.3), (3, 1.8, 1.8),
     (3, 2, 2), (2, 3, 2), (2, 2, 3), (3, 3, 2), (2, 1.3, 1.3), (1.5, 2, 2), (3, 2, 1),
     (6, 1.2, 1.2), (1.2, 6, 1.2), (1.2, 1.2, 6), (6, 3, 3), (3, 3, 6),
+    *alone(1.2), *alone(1.25), (1.2,) * 3, (1.25,) * 3, (1, 1.25, 1.25), (4, 1.2, 1.2), (4, 1.25, 1.25),
+    (1.25, 1.25, 4),
 ]  # fmt: skip
 AS_THEY_ARE: list[Sequence[float]] = [
-    (1.12,) * 3, (1.2,) * 3, (1.25,) * 3, *alone(2), (2.1,) * 3, (2.2,) * 3, *alone(4.5), *alone(5), (4.5,) * 3,
+    (1.12,) * 3, *alone(2), (2.1,) * 3, (2.2,) * 3, *alone(4.5), *alone(5), (4.5,) * 3,
     *alone(6),
 ]  # fmt: skip
+RULES = (
+    router(COARSEST_FINE_RESIDUAL=routing.COARSEST_RESIDUAL, UNEVEN_AT_1=10),
+    router(COARSEST_FINE_RESIDUAL=1.04, COARSEST_RESIDUAL=1.04, UNEVEN_AT_1=-1),
+)
 Pairs = dict[str, list[tuple[float, float]]]
 
 
 def main() -> None:
-    predictor, samples = model_and_samples(__doc__)
-    without_the_rules, finer = (
-        Predictor(predictor.bundle, "cpu", predictor.network, rule)
-        for rule in (
-            router(COARSEST_RESIDUAL_AT_1=routing.COARSEST_RESIDUAL, UNEVEN_AT_1=10),
-            router(COARSEST_RESIDUAL_AT_1=1.04, COARSEST_RESIDUAL=1.04, UNEVEN_AT_1=-1),
-        )
-    )
     resampled: Pairs = defaultdict(list)
     as_they_are: Pairs = defaultdict(list)
-    for sample in samples:
+    for predictor, sample in held_out_samples(__doc__):
+        without_the_rules, finer = (
+            Predictor(predictor.bundle, "cpu", predictor.network, rule) for rule in RULES
+        )
         _compare(without_the_rules, predictor, sample, RESAMPLED, resampled)
         _compare(predictor, finer, sample, AS_THEY_ARE, as_they_are)
     for dice in (resampled, as_they_are):

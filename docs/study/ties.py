@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
-from pairs import model_and_samples, print_pairs
+from pairs import held_out_samples, print_pairs
 
 from rareunet.volume import Volume
 from rareunet_training.data.degradation import class_fractions
@@ -42,11 +42,13 @@ def tied(sample: Sample, volume: Volume, classes: int) -> np.ndarray:
 
 
 def main() -> None:
-    predictor, samples = model_and_samples(__doc__)
-    routes, values = (predictor, UpsampledPredictor(predictor)), [x.value for x in predictor.bundle.labels]
     dice: dict[str, list[tuple[float, float]]] = defaultdict(list)
     shares: list[float] = []
-    for sample in samples:
+    for predictor, sample in held_out_samples(__doc__):
+        routes, values = (
+            (predictor, UpsampledPredictor(predictor)),
+            [x.value for x in predictor.bundle.labels],
+        )
         for condition in CONDITIONS:
             volume, reference = condition.present(sample, len(values) + 1)
             ties = tied(sample, volume, len(values) + 1)

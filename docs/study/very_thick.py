@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from pairs import model_and_samples, print_pairs, router
+from pairs import held_out_samples, print_pairs, router
 
 from rareunet.predictor import Predictor
 from rareunet.wording import times
@@ -21,11 +21,10 @@ CONDITIONS = [coarser(times(spacing), spacing) for spacing in SPACINGS_SAR]
 
 
 def main() -> None:
-    predictor, samples = model_and_samples(__doc__)
-    without_the_rule = router(DEEPEST_ALONE=predictor.bundle.deepest)
-    deep = Predictor(predictor.bundle, "cpu", predictor.network, without_the_rule)
     dice: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for sample in samples:
+    for predictor, sample in held_out_samples(__doc__):
+        without_the_rule = router(DEEPEST_ALONE=predictor.bundle.deepest)
+        deep = Predictor(predictor.bundle, "cpu", predictor.network, without_the_rule)
         scores = [evaluate(p, [sample], CONDITIONS, "dice") for p in (deep, predictor)]
         for first, second in zip(*scores, strict=True):
             dice[f"S x A x R {first.condition} mm"].append((first.mean_dice, second.mean_dice))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,7 +142,8 @@ def _segment_all(
     code = 0
     try:
         # disable=None: no bar where stderr is a file.
-        with tqdm(total=len(jobs), desc="segment", unit="scan", file=sys.stderr, disable=None) as bar:
+        bar = tqdm(total=len(jobs), desc="segment", unit="scan", file=sys.stderr, disable=None)
+        with _interrupted_by_sigterm(), bar:
             for job, case in zip(jobs, cases, strict=True):
                 bar.set_postfix_str(job.case)
                 done = _segment(predictor, job, case, arguments)
@@ -186,6 +189,19 @@ def _segment(predictor: Predictor, job: Job, case: CaseReport, arguments: argpar
     case.status, case.output = DONE, str(job.output)
     found = ", ".join(f"{name} {ml:.2f} ml" for name, ml in prediction.volumes_ml.items())
     return f"{prediction.describe()} {found} -> {job.output}"
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """A scheduler that ends a job interrupts it as Ctrl-C does, so that its report is written."""
+    if threading.current_thread() is not threading.main_thread():  # others may not choose what a signal does
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _write(job: Job, prediction: Prediction, volume: Volume) -> None:

@@ -77,7 +77,7 @@ def together(spacings_mm):
 def test_scans_of_one_route_and_about_equal_spacing_share_batches():
     assert together([1.0, 1.0001, 1.02, 1.3, 1.31]) == [[1.0, 1.0001, 1.02], [1.3, 1.31]]
     assert together([1.0, 1.1]) == [[1.0], [1.1]]  # one route, but not about equal
-    assert together([1.25, 1.2504, 1.26]) == [[1.25, 1.2504], [1.26]]  # 1.26 mm is resampled
+    assert together([1.125, 1.1254, 1.13]) == [[1.125, 1.1254], [1.13]]  # 1.13 mm is resampled
     assert together([1.59, 1.61]) == [[1.59, 1.61]]  # both at 1 mm, though 1.61 mm belongs to depth 1
     assert together([3.19, 3.21]) == [[3.19], [3.21]]  # from 3.2 mm on at depth 2
 
@@ -111,8 +111,8 @@ def test_patch_of_few_slices_is_halved_while_two_are_left(method, slices):
 
 
 def test_processes_take_the_same_routes_where_spacings_differ_by_rounding():
-    """1.25 mm stays as it is, 1.2504 mm is resampled: gradients of different routes can't be added up."""
-    mixed = [replace(ball, spacing_mm=(1.25 + 0.0004 * (i % 2),) * 3) for i, ball in enumerate(samples(8))]
+    """1.125 mm stays as it is, 1.1254 mm is resampled: gradients of different routes can't be added up."""
+    mixed = [replace(ball, spacing_mm=(1.125 + 0.0004 * (i % 2),) * 3) for i, ball in enumerate(samples(8))]
     cache, fit = SampleCache.of(mixed), fit_config(batch_size=2, patch=[16, 16, 16])
     first, second = (StepDataset(cache, fit, None, SETTINGS, 0, rank, world_size=2) for rank in range(2))
     for step in range(len(first)):
