@@ -21,7 +21,7 @@ from RAREUNetSegmentLib.scene import ijk_to_world, region_from_node
 
 # A measurement speaks for a scan when no axis' spacing differs from it by more than this factor.
 NEAREST_FACTOR = math.sqrt(2)
-TOLD_VOLUME_ERROR = 5.0  # percent: volumes that are off by more, on average, are told of
+TOLD_VOLUME_ERROR = 5.0  # percent: volumes that are off by as much or more, on average, are told of
 
 MOST_CHANNELS = 4  # that the panel has selectors for
 
@@ -153,7 +153,8 @@ def expected_accuracy(card: Sequence[dict[str, Any]], spacing_mm: Sequence[float
     expected = f"expected Dice {row['dice_mean']:.2f} ± {row['dice_sd']:.2f} ({row['cases']} scans, {row['condition']})"
     error = row.get("volume_error_percent_mean", 0.0)
     if abs(error) >= TOLD_VOLUME_ERROR:
-        expected += f", volumes {abs(error):.0f} % too {'small' if error < 0 else 'large'} on average"
+        size, spread = "small" if error < 0 else "large", row.get("volume_error_percent_sd", 0.0)
+        expected += f", volumes {abs(error):.0f} ± {spread:.0f} % too {size}"
     return expected
 
 

@@ -40,7 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
     models = commands.add_parser(
         "models",
         help="list the packaged models",
-        description="Lists the packaged models: structures, channels, the Dice to expect at which spacing.",
+        description="Lists the packaged models: structures, channels, the Dice and the error of volumes to expect"
+        " at which spacing.",
     )
     models.set_defaults(run=model_commands.run_models)
 

@@ -17,7 +17,7 @@ from rareunet.geometry import Triple
 
 AXIS_NAMES = ("z", "y", "x")
 
-# Residuals in [FINEST, COARSEST] enter as they are: the network has learnt them by scaling augmentation.
+# Residuals in [FINEST, COARSEST] may enter as they are: the network has learnt them by scaling augmentation.
 FINEST_RESIDUAL = 0.8
 COARSEST_RESIDUAL = 1.25
 # Those of depths 0 and 1 only up to here (1.125 and 2.25 mm): at 1 mm Dice was 0.00 to 0.02 higher on held-out scans of
@@ -140,7 +140,8 @@ def _route_axis(
         depth = min(max(math.floor(math.log2(ratio) + DEPTH_ROUNDING + TOLERANCE), 0), deepest)
     depth_spacing = reference * 2**depth
     residual = spacing / depth_spacing
-    coarsest = COARSEST_FINE_RESIDUAL if depth <= 1 and forced is None else COARSEST_RESIDUAL
+    fine = depth == 0 or (depth == 1 and forced is None)
+    coarsest = COARSEST_FINE_RESIDUAL if fine else COARSEST_RESIDUAL
     if FINEST_RESIDUAL - TOLERANCE <= residual <= coarsest + TOLERANCE:
         return depth, spacing, ""
     warning = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ import rareunet
 from rareunet import bundle as bundle_module
 from rareunet import predictor as predictor_module
 from rareunet.__main__ import main
+from rareunet.commands import segment as segment_module
 from rareunet.volume_files import read_volume, write_volume
 
 
@@ -248,6 +250,7 @@ def by_keyboard():
 
 
 def by_scheduler():
+    assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL  # which would end the tests
     signal.raise_signal(signal.SIGTERM)
 
 
@@ -270,12 +273,35 @@ def test_interruption_reports_what_was_done_so_far(segment, scans, tmp_path, mon
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_interruption_while_loading(segment, scans, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(bundle_module.Bundle, "load_network", interrupt)
+@pytest.mark.parametrize("interrupt", [by_keyboard, by_scheduler])
+def test_interruption_while_loading(segment, scans, monkeypatch, interrupt):
+    monkeypatch.setattr(bundle_module.Bundle, "load_network", lambda *_: interrupt())
     assert segment(scans) == 130
+
+
+def test_a_second_sigterm_does_not_cut_the_report_short(segment, scans, tmp_path, monkeypatch):
+    monkeypatch.setattr(predictor_module.Predictor, "predict", lambda *_, **__: by_scheduler())
+    write = segment_module.write_report
+
+    def signalled_again(*arguments):
+        by_scheduler()
+        write(*arguments)
+
+    monkeypatch.setattr(segment_module, "write_report", signalled_again)
+    assert segment(scans, "--report", tmp_path / "report.json") == 130
+    assert [case["status"] for case in cases_of(tmp_path / "report.json")] == ["not run", "not run"]
+
+
+def test_probabilities_that_can_not_be_written_are_named(segment, scans, tmp_path, monkeypatch):
+    def full(path, *arguments):
+        raise OSError(errno.ENOSPC, f"{path} could not be written")
+
+    monkeypatch.setattr(segment_module, "write_volume", full)
+    report = tmp_path / "report.json"
+    assert segment(scans / "a.nii.gz", "--probabilities", "--report", report) == 1
+    (case,) = cases_of(report)
+    assert case["reason"].endswith(f"] {tmp_path / 'out' / 'a_probabilities.nii.gz'} could not be written")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize("right", ["-2", "-2.0", "-.2e1"])

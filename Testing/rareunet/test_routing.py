@@ -112,6 +112,19 @@ def test_float32_spacing_at_the_threshold_is_not_resampled():
     assert not any(route_for((1.1250001, 0.79999995, 1)).resampled_axes)
 
 
+def test_waiting_axes_do_not_keep_others_from_being_resampled():
+    assert route_for((4, 1.25, 1.25)).network_spacing_mm == (4, 1, 1)
+    assert route_for((2, 1.2, 1.2)).network_spacing_mm == (1, 1, 1)
+
+
+def test_fixed_depth_0_is_the_route_of_its_own_scans():
+    assert route_for((1.2, 1, 1), entry_depth=0) == route_for((1.2, 1, 1))
+
+
+def test_fixed_depth_1_keeps_what_is_near_it():
+    assert route_for((2.4, 2, 2), entry_depth=1).network_spacing_mm == (2.4, 2, 2)
+
+
 def test_a_shallower_model_clamps():
     route = route_for((8, 8, 8), deepest=1)
     assert route.axis_depths == (1, 1, 1)

@@ -101,8 +101,8 @@ def test_nothing_chosen(panel):
 @pytest.mark.parametrize(
     ("percent", "told"),
     [
-        (-9.3, ", volumes 9 % too small on average"),
-        (12.6, ", volumes 13 % too large on average"),
+        (-9.3, ", volumes 9 ± 7 % too small"),
+        (5.0, ", volumes 5 ± 7 % too large"),
         (-4.9, ""),
         (None, ""),
     ],
@@ -111,7 +111,8 @@ def test_volumes_that_are_off_by_more_than_a_twentieth_are_told(panel, percent, 
     from RAREUNetSegmentLib.outlook import expected_accuracy
 
     row = {"condition": "2 mm", "spacing_mm": [2, 2, 2], "cases": 7, "dice_mean": 0.81, "dice_sd": 0.02}
-    measured = {} if percent is None else {"volume_error_percent_mean": percent}
+    names = ("volume_error_percent_mean", "volume_error_percent_sd")
+    measured = {} if percent is None else dict(zip(names, (percent, 7.4), strict=True))
     assert (
         expected_accuracy([row | measured], (2, 2, 2)) == f"expected Dice 0.81 ± 0.02 (7 scans, 2 mm){told}"
     )

@@ -1,6 +1,6 @@
 """Does the model notice that its answer is wrong? Holds its certainty against the true Dice.
 
-    python docs/study/certainty.py MODEL --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
+    python docs/study/certainty.py MODEL ... --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
 
 Prints the certainty limit that these native scans give (resolution_card.certainty_limit), then for scans as they are
 and for spoilt ones the share of answers below the shipped model's limit, and the share of those that get any warning of

@@ -1,6 +1,6 @@
 """Does mirroring at test time pay? Prints mean Dice of the plain and the mirrored answer, and their paired difference.
 
-    python docs/study/mirroring.py MODEL --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
+    python docs/study/mirroring.py MODEL ... --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
 
 The mirrored answer averages the probabilities of the scan and of the scan flipped left to right, for twice the time.
 """

@@ -1,6 +1,6 @@
 """Oblique scans: as they are, or resampled to a straight grid for the network?
 
-    python docs/study/oblique.py MODEL --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
+    python docs/study/oblique.py MODEL ... --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
 
 Every held-out scan is sampled on a grid that is turned about an axis through its middle, with a box slice profile.
 Prints the Dice of both ways on that grid. Which one is taken depends on the angle, see rareunet.oblique.

@@ -11,27 +11,45 @@ import numpy as np
 
 from rareunet import routing
 from rareunet.predictor import Predictor
+from rareunet_training.commands.scored_data import split_words
 from rareunet_training.configuration import read_config
 from rareunet_training.data.samples import Sample, load_sample
-from rareunet_training.evaluation.labelled_cases import held_out_cases
+from rareunet_training.evaluation.labelled_cases import check_unseen, held_out_cases
 
 
 def held_out_samples(description: str | None) -> Iterator[tuple[Predictor, Sample]]:
     """Each model that the command line names with each sample of the fold that it was trained without:
-    MODEL ... --config FILE section.name=value ..."""
+    MODEL ... --config FILE section.name=value ...
+
+    Raises:
+        ValueError: no model, or two of one fold, whose cases would count twice; one has learnt what it is shown.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="and section.name=value, a setting")
+    parser.add_argument("words", nargs="+", metavar="MODEL", help="and section.name=value, a setting")
     parser.add_argument("--config", type=Path, required=True)
     arguments = parser.parse_intermixed_args()
-    overrides = [argument for argument in arguments.models if "=" in argument]
-    for model in (argument for argument in arguments.models if "=" not in argument):
+    models, overrides = split_words(arguments.words, [])
+    predictors: dict[int, Predictor] = {}
+    for model in models:
         predictor = Predictor(model)
-        fold = f"data.fold={predictor.bundle.training['data']['fold']}"
-        values = [label.value for label in predictor.bundle.labels]
-        for case in held_out_cases(read_config(arguments.config, [*overrides, fold])).cases:
-            yield predictor, load_sample(case, values, predictor.bundle.intensity)
+        fold = predictor.bundle.training.get("data", {}).get("fold", -1)
+        if fold in predictors:
+            raise ValueError(f"{model} is a second model of fold {fold}: give one of each.")
+        predictors[fold] = predictor
+    if not predictors:
+        raise ValueError("no model is given.")
+    cases = {}
+    for fold, predictor in predictors.items():
+        held_out = held_out_cases(read_config(arguments.config, [*overrides, f"data.fold={fold}"]))
+        check_unseen(predictor.bundle, held_out)
+        cases[fold] = held_out.cases
+    return (
+        (predictor, load_sample(case, [x.value for x in predictor.bundle.labels], predictor.bundle.intensity))
+        for fold, predictor in predictors.items()
+        for case in cases[fold]
+    )
 
 
 def router(**constants: float) -> routing.Router:

@@ -1,6 +1,6 @@
 """How much of the difference between routing and resampling thick slices is voxels filled exactly by half?
 
-    python docs/study/ties.py MODEL --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
+    python docs/study/ties.py MODEL ... --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
 
 A voxel of a 2 mm slice that covers two voxels of the full-resolution label map is often half one class, half another;
 the scores on the scan's grid then call it background. Prints the Dice of the model's own route and of the scan

@@ -1,6 +1,6 @@
 """Slices of 6.5 mm and more beside finer axes: should they enter at depth 3, or at depth 2, resampled to 4 mm?
 
-    python docs/study/very_thick.py MODEL --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
+    python docs/study/very_thick.py MODEL ... --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
 
 Prints the Dice of both, on the scan's grid. The second is the rule, see rareunet.routing.DEEPEST_ALONE.
 """

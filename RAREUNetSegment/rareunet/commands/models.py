@@ -57,19 +57,19 @@ def describe(bundle: Bundle) -> str:
         f"  reference spacing  {spacing} mm, entry depths 0 to {bundle.deepest}",
     ]
     if bundle.resolution_card:
-        head = f"{'mean':>6}{'SD':>7}{'scans':>7}{'volume %':>10}"
+        head = f"{'mean':>6}{'SD':>7}{'scans':>7}{'volume error %':>16}"
         lines.append(f"  {'expected Dice at':<24}{'R x A x S (mm)':<18}{head}")
     for row in bundle.resolution_card:
         size = times(reversed(row["spacing_mm"]))
         lines.append(
             f"  {row['condition']:<24}{size:<18}{row['dice_mean']:>6.3f}{row['dice_sd']:>7.3f}"
-            f"{row['cases']:>7}{_signed(row.get('volume_error_percent_mean')):>10}"
+            f"{row['cases']:>7}{_signed(row.get('volume_error_percent_mean')):>16}"
         )
     return "\n".join(lines)
 
 
 def _signed(percent: float | None) -> str:
-    return "-" if percent is None else f"{percent:+.0f}"
+    return "-" if percent is None else f"{round(percent):+d}"
 
 
 def run_verify(arguments: argparse.Namespace) -> int:

@@ -55,6 +55,31 @@ class Job:
 
 def run(arguments: argparse.Namespace) -> int:
     """Segments the scans of a command line; returns the exit code."""
+    with _interrupted_by_sigterm():
+        return _run(arguments)
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """A scheduler that ends a job interrupts it as Ctrl-C does, so that its report is written; SIGTERMs that follow,
+    such as those that torchrun hands on, don't cut that short."""
+    if threading.current_thread() is not threading.main_thread():  # others may not choose what a signal does
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    former = signal.getsignal(signal.SIGTERM)
+    try:
+        signal.signal(signal.SIGTERM, interrupt)
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former or signal.SIG_DFL)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     world_size = int(os.environ.get("WORLD_SIZE") or "1")
     rank = int(os.environ.get("RANK", "0")) if world_size > 1 else 0  # RANK alone is no share of the scans
     report: Path | None = arguments.report
@@ -142,8 +167,7 @@ def _segment_all(
     code = 0
     try:
         # disable=None: no bar where stderr is a file.
-        bar = tqdm(total=len(jobs), desc="segment", unit="scan", file=sys.stderr, disable=None)
-        with _interrupted_by_sigterm(), bar:
+        with tqdm(total=len(jobs), desc="segment", unit="scan", file=sys.stderr, disable=None) as bar:
             for job, case in zip(jobs, cases, strict=True):
                 bar.set_postfix_str(job.case)
                 done = _segment(predictor, job, case, arguments)
@@ -189,19 +213,6 @@ def _segment(predictor: Predictor, job: Job, case: CaseReport, arguments: argpar
     case.status, case.output = DONE, str(job.output)
     found = ", ".join(f"{name} {ml:.2f} ml" for name, ml in prediction.volumes_ml.items())
     return f"{prediction.describe()} {found} -> {job.output}"
-
-
-@contextlib.contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """A scheduler that ends a job interrupts it as Ctrl-C does, so that its report is written."""
-    if threading.current_thread() is not threading.main_thread():  # others may not choose what a signal does
-        yield
-        return
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
 
 
 def _write(job: Job, prediction: Prediction, volume: Volume) -> None:

@@ -17,7 +17,7 @@ of one scan); a folder that holds one DICOM series is a scan itself. The model i
 named with its reason and the others go on."""
 
 EXIT_CODES = """\
-exit codes: 0 all scans done; 1 a scan failed; 2 wrong usage, nothing was done; 130 interrupted.
+exit codes: 0 all scans done; 1 a scan failed; 2 wrong usage, nothing was done; 130 interrupted (Ctrl-C, SIGTERM).
 Under torchrun each process takes its share of the scans and adds .rank<N> to the report's name."""
 
 

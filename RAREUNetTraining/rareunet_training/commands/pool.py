@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--card",
         default="",
         metavar="BUNDLE",
-        help="put the result into this bundle as its resolution card: of a model that was trained in the same way,"
-        " on more cases",
+        help="put the result into this bundle as its resolution card: of a model of the same network that was"
+        " trained on more cases",
     )
     parser.add_argument("--output", type=Path, help="folder for scores.html, scores.csv and scores.json")
 

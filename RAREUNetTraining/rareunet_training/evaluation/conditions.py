@@ -60,7 +60,7 @@ def coarser(name: str, spacing_mm: Sequence[float], thickness: float = 1.0) -> C
 
     def applies(sample: Sample) -> bool:
         steps, sizes = coarsening(sample)
-        # A little coarser is still a scan of the condition's kind, and enters at the depth of its name.
+        # A little coarser is still a scan of the condition's kind.
         near = all(h <= COARSEST_RESIDUAL * w for h, w in zip(sample.spacing_mm, spacing_mm, strict=True))
         finer = max(sample.spacing_mm) <= max(spacing_mm) * 1.001
         return near and finer and max(steps) > 1.001 and min(sizes) >= 2

@@ -91,8 +91,8 @@ def with_card_of(bundle: Bundle, pooled: ScoreSet) -> Bundle:
             "these scores are of the paper's displaced labels alone: evaluate without --protocol published."
         )
     source = (
-        f"Out of fold: {len(pooled.references)} cases ({pooled.data}), each scored by a model trained in the same way"
-        " without it."
+        f"Out of fold: {len(pooled.references)} cases ({pooled.data}), each scored by a model of this network that was"
+        " trained without it."
     )
     return replace(carded, training={**bundle.training, "resolution_card": source})
 

@@ -53,11 +53,16 @@ def resolution_card(scores: Sequence[Score], label_names: Sequence[str]) -> list
             ("world_dice_mean", "dice", "world"),
             ("hd95_mm_mean", "hd95_mm", "world"),
             ("surface_dice_mean", "surface_dice", "world"),
-            ("volume_error_percent_mean", "volume_error_percent", "world"),
         ):
             measured = summarise(rows, metric, frame)
             if measured.cases:
                 row[key] = round(measured.mean, 4)
+        errors = summarise(rows, "volume_error_percent", "world")
+        if errors.cases:
+            row["volume_error_percent_mean"], row["volume_error_percent_sd"] = (
+                round(errors.mean, 2),
+                round(errors.sd, 2),
+            )
         card.append(row)
     return card
 

@@ -104,6 +104,16 @@ def test_world_space_scores_against_the_full_resolution_label():
     assert found.in_world[0].hd95_mm < 4
 
 
+def test_volumes_are_those_of_the_answers_own_voxels():
+    """Voxels of 1.5 mm, brought to the grid of 1 mm, fill one or two there."""
+    condition, answers = coarser("1.5 mm", [1.5] * 3), []
+    keep = lambda sample, condition, volume, label_map: answers.append(label_map)  # noqa: E731
+    (found,) = evaluate(threshold_predictor(), [blob_sample()], [condition], "all", keep)
+    true = np.count_nonzero(blob_sample().label)
+    expected = 100 * (np.count_nonzero(answers[0]) * 1.5**3 / true - 1)
+    assert found.in_world[0].volume_error_percent == pytest.approx(expected)
+
+
 def test_what_the_papers_crop_cuts_off_counts_as_missed_in_world_space():
     sample = blob_sample()
     whole, cropped = paper_scale(0, shape=(48, 56, 44)), paper_scale(0, shape=(48, 16, 44))

@@ -148,7 +148,7 @@ def test_card_is_one_that_a_bundle_can_hold():
     (row,) = resolution_card(rows, ["Ball"])
     assert (row["dice_mean"], row["dice_sd"], row["cases"]) == (0.7, 0.1414, 2)
     assert (row["world_dice_mean"], row["hd95_mm_mean"]) == (0.7, 1.0)
-    assert row["volume_error_percent_mean"] == -4.5
+    assert (row["volume_error_percent_mean"], row["volume_error_percent_sd"]) == (-4.5, 6.36)
     bundle = make_bundle(resolution_card=(row,))
     assert type(bundle).from_json(bundle.to_json()).resolution_card == (row,)
     assert resolution_card([scored("a", "scale 1/2 (published)", 0.8)], ["Ball"]) == []
