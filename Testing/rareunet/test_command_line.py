@@ -23,6 +23,7 @@ from rareunet import bundle as bundle_module
 from rareunet import predictor as predictor_module
 from rareunet.__main__ import main
 from rareunet.commands import segment as segment_module
+from rareunet.commands.models import describe as describe_model
 from rareunet.volume_files import read_volume, write_volume
 
 
@@ -489,6 +490,12 @@ def test_folder_without_scans_is_wrong_usage(segment, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert segment(tmp_path / "empty") == 2
     assert "holds no scan" in capsys.readouterr().err
+
+
+def test_models_whose_volumes_were_not_measured_are_listed_too(tiny_bundle):
+    row = {"condition": "2 mm", "spacing_mm": [2, 2, 2], "cases": 7, "dice_mean": 0.8, "dice_sd": 0.02}
+    listed = describe_model(replace(tiny_bundle, resolution_card=(row,)))
+    assert listed.splitlines()[-1].split() == ["2", "mm", "2", "x", "2", "x", "2", "0.800", "0.020", "7", "-"]
 
 
 def test_models_are_listed_with_what_to_expect(tiny_bundle, monkeypatch, capsys):
