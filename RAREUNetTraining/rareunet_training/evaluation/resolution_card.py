@@ -16,6 +16,7 @@ from rareunet_training.evaluation.scores import Score, by_condition, spacing_of,
 # are well segmented, a larger one lets through scans that lie back to front or are of inverted contrast.
 CERTAINTY_MARGIN = 0.04
 FEWEST_CERTAINTIES = 5
+DIGITS = 6  # so that who rounds to three gets what a table of the scores says
 
 
 def with_card(bundle: Bundle, scores: Sequence[Score]) -> Bundle:
@@ -41,10 +42,10 @@ def resolution_card(scores: Sequence[Score], label_names: Sequence[str]) -> list
             "condition": condition,
             "spacing_mm": list(spacing_of(rows)),
             "cases": dice.cases,
-            "dice_mean": round(dice.mean, 4),
-            "dice_sd": round(dice.sd, 4),
+            "dice_mean": round(dice.mean, DIGITS),
+            "dice_sd": round(dice.sd, DIGITS),
             "dice_by_label": {
-                name: round(value, 4)
+                name: round(value, DIGITS)
                 for name, value in zip(label_names, dice.by_label, strict=True)
                 if np.isfinite(value)
             },
@@ -56,7 +57,7 @@ def resolution_card(scores: Sequence[Score], label_names: Sequence[str]) -> list
         ):
             measured = summarise(rows, metric, frame)
             if measured.cases:
-                row[key] = round(measured.mean, 4)
+                row[key] = round(measured.mean, DIGITS)
         errors = summarise(rows, "volume_error_percent", "world")
         if errors.cases:
             row["volume_error_percent_mean"], row["volume_error_percent_sd"] = (

@@ -146,7 +146,7 @@ def test_card_is_one_that_a_bundle_can_hold():
     rows = [scored("a", "native", 0.8), scored("b", "native", 0.6), scored("a", "empty", NAN)]
     rows[0] = replace(rows[0], in_world=(agreement(0.8, volume_error_percent=-9.0),))
     (row,) = resolution_card(rows, ["Ball"])
-    assert (row["dice_mean"], row["dice_sd"], row["cases"]) == (0.7, 0.1414, 2)
+    assert (row["dice_mean"], row["dice_sd"], row["cases"]) == (0.7, 0.141421, 2)
     assert (row["world_dice_mean"], row["hd95_mm_mean"]) == (0.7, 1.0)
     assert (row["volume_error_percent_mean"], row["volume_error_percent_sd"]) == (-4.5, 6.36)
     bundle = make_bundle(resolution_card=(row,))
