@@ -152,3 +152,18 @@ def test_requirements_leave_slicers_own_packages_alone():
     assert not {parts[0].lower() for parts in names} & {"torch", "numpy", "scipy", "simpleitk", "vtk"}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(parts[0] in readme for parts in names)  # what the first Apply downloads is told
+
+
+def test_readme_tells_what_the_models_card_tells():
+    bundle = json.loads(
+        (ROOT / "RAREUNetSegment" / PACKAGED_MODEL / "bundle.json").read_text(encoding="utf-8")
+    )
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    head = next(index for index, line in enumerate(readme) if line.startswith("| scan as |"))
+    for row, line in zip(bundle["resolution_card"], readme[head + 2 :], strict=False):
+        dice = [row["dice_mean"], row["dice_sd"], *row["dice_by_label"].values(), row["world_dice_mean"]]
+        error = [row["volume_error_percent_mean"], row["volume_error_percent_sd"]]
+        assert line.split("|")[1].strip() == row["condition"]
+        numbers = re.findall(r"[-+]?\d+\.?\d*", line.split("|", 2)[2])
+        assert [float(number) for number in numbers] == [*(round(x, 3) for x in dice), *map(round, error)]
+    assert not readme[head + 2 + len(bundle["resolution_card"])]  # the table ends there
