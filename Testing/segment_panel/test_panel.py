@@ -107,7 +107,7 @@ def test_nothing_chosen(panel):
         (None, ""),
     ],
 )
-def test_volumes_that_are_off_by_more_than_a_twentieth_are_told(panel, percent, told):
+def test_volumes_that_are_off_by_a_twentieth_are_told(panel, percent, told):
     from RAREUNetSegmentLib.outlook import expected_accuracy
 
     row = {"condition": "2 mm", "spacing_mm": [2, 2, 2], "cases": 7, "dice_mean": 0.81, "dice_sd": 0.02}

@@ -38,8 +38,7 @@ RESAMPLED: list[Sequence[float]] = [
     (1.25, 1.25, 4),
 ]  # fmt: skip
 AS_THEY_ARE: list[Sequence[float]] = [
-    (1.12,) * 3, *alone(2), (2.1,) * 3, (2.2,) * 3, *alone(4.5), *alone(5), (4.5,) * 3,
-    *alone(6),
+    (1.12,) * 3, *alone(2), (2.1,) * 3, (2.2,) * 3, *alone(4.5), *alone(5), (4.5,) * 3, *alone(6),
 ]  # fmt: skip
 RULES = (
     router(COARSEST_FINE_RESIDUAL=routing.COARSEST_RESIDUAL, UNEVEN_AT_1=10),

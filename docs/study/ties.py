@@ -45,10 +45,8 @@ def main() -> None:
     dice: dict[str, list[tuple[float, float]]] = defaultdict(list)
     shares: list[float] = []
     for predictor, sample in held_out_samples(__doc__):
-        routes, values = (
-            (predictor, UpsampledPredictor(predictor)),
-            [x.value for x in predictor.bundle.labels],
-        )
+        routes = (predictor, UpsampledPredictor(predictor))
+        values = [label.value for label in predictor.bundle.labels]
         for condition in CONDITIONS:
             volume, reference = condition.present(sample, len(values) + 1)
             ties = tied(sample, volume, len(values) + 1)

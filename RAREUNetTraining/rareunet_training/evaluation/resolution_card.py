@@ -60,10 +60,8 @@ def resolution_card(scores: Sequence[Score], label_names: Sequence[str]) -> list
                 row[key] = round(measured.mean, DIGITS)
         errors = summarise(rows, "volume_error_percent", "world")
         if errors.cases:
-            row["volume_error_percent_mean"], row["volume_error_percent_sd"] = (
-                round(errors.mean, 2),
-                round(errors.sd, 2),
-            )
+            row["volume_error_percent_mean"] = round(errors.mean, 2)
+            row["volume_error_percent_sd"] = round(errors.sd, 2)
         card.append(row)
     return card
 
