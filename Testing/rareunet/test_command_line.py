@@ -141,6 +141,14 @@ def test_what_was_found_is_told_with_the_file(segment, scans, tmp_path, capsys):
     assert lines[1].endswith(f"five {ml[0]:.2f} ml, nine {ml[1]:.2f} ml -> {tmp_path / 'out' / 'b.nii.gz'}")
 
 
+def test_label_maps_to_be_replaced_are_told_beforehand(segment, scans, tmp_path, capsys):
+    assert segment(scans / "a.nii.gz") == 0
+    assert "replaced" not in capsys.readouterr().err
+    assert segment(scans) == 0
+    told = capsys.readouterr().err
+    assert f"there already, to be replaced: {tmp_path / 'out' / 'a.nii.gz'}.\n" in told
+
+
 def test_json_report_says_what_was_done(segment, scans, tmp_path, tiny_bundle):
     report = tmp_path / "reports" / "report.json"
     assert segment(scans, "--report", report) == 0

@@ -40,10 +40,12 @@ def run_models(_: argparse.Namespace) -> int:
         print("This installation has no packaged model. Give a model's folder to `segment --model`.")
     for name in names:
         try:
-            print(describe(Bundle.load(name)))
+            model = describe(Bundle.load(name))
         except (ValueError, OSError) as error:
             print(f"{name}: {error}", file=sys.stderr)
             code = 1
+        else:
+            print(model)
     return code
 
 
@@ -81,10 +83,11 @@ def run_verify(arguments: argparse.Namespace) -> int:
     for name in names:
         try:
             hashes = verify(find_bundle(name))
-            print(f"{name}: good, SHA-256 of the weights {hashes[WEIGHTS_FILE]}")
         except (ValueError, OSError) as error:
             print(f"{name}: bad: {error}", file=sys.stderr)
             good = False
+        else:
+            print(f"{name}: good, SHA-256 of the weights {hashes[WEIGHTS_FILE]}")
     return 0 if good else 1
 
 

@@ -89,13 +89,16 @@ def _run(arguments: argparse.Namespace) -> int:
         bundle = _bundle(arguments)
         channels = len(bundle.channels)
         jobs = plan(arguments.scans, arguments.output, channels, with_probabilities=arguments.probabilities)
+        jobs = jobs[rank::world_size]
+        if older := [str(output) for job in jobs for output in job.outputs if output.exists()]:
+            print(f"rareunet segment: there already, to be replaced: {some(older)}.", file=sys.stderr)
         predictor = _load(bundle, arguments.device, world_size)
         for folder in (arguments.output, *([] if report is None else [report.parent])):
             make_folder(folder)
     except (ValueError, OSError) as error:
         print(f"rareunet segment: {error}", file=sys.stderr)
         return 2
-    return _segment_all(predictor, jobs[rank::world_size], arguments, report)
+    return _segment_all(predictor, jobs, arguments, report)
 
 
 def plan(scans: Sequence[str], folder: Path, channels: int, *, with_probabilities: bool = False) -> list[Job]:

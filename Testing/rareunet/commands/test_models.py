@@ -1,7 +1,11 @@
 """models, verify and import-checkpoint from the command line."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
+import pytest
 import torch
 import yaml
 
@@ -55,6 +59,17 @@ def test_verify_takes_all_packaged_models(make_bundle, monkeypatch, capsys):
     monkeypatch.setattr(bundle_module, "PACKAGED_MODELS", make_bundle("tiny").folder.parent)
     assert main(["verify"]) == 0
     assert "tiny: good" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("python", [[sys.executable], [sys.executable, "-u"]], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("command", ["models", "verify"])
+def test_a_reader_that_has_seen_enough_is_no_error(python, command):
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [*python, "-m", "rareunet", command]
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    os.close(writer)
+    assert done.stderr == ""
 
 
 def test_import_that_does_not_fit_is_1(tmp_path, capsys):
