@@ -245,7 +245,10 @@ class WorkerClient:
         job = self._job
         if job is not None and job.warm and not self._begun:  # it died before it was asked, unnoticed
             self._stop()
-            self.segment(job.request, job.on_progress, job.on_answer, job.on_failure)
+            try:
+                self.segment(job.request, job.on_progress, job.on_answer, job.on_failure)
+            except ValueError as error:  # the model is gone by now
+                job.on_failure(worker_failures.from_exception(self._job_number, error))
             return
         output = self._process.output if self._process is not None else ""
         self._fail(worker_failures.ended(self._job_number, exit_code, crashed, output))

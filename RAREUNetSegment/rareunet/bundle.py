@@ -102,9 +102,26 @@ class Bundle:
     @property
     def learnt_displaced(self) -> bool:
         """Whether it was trained by the published protocol, whose labels are displaced at low resolutions."""
-        settings = self.training.get("settings")  # provenance: whoever made the bundle wrote what they liked
-        fit = settings.get("fit") if isinstance(settings, dict) else None
-        return isinstance(fit, dict) and fit.get("protocol") == "published"
+        return self._provenance("settings", "fit", "protocol") == "published"
+
+    @property
+    def held_out_fold(self) -> int | None:
+        """The fold that its training kept out, -1 if none; None where the bundle does not tell."""
+        fold = self._provenance("data", "fold")
+        return fold if isinstance(fold, int) else None
+
+    @property
+    def case_hashes(self) -> frozenset[str]:
+        """Stand for the cases that it was trained on, as far as the bundle tells."""
+        hashes = self._provenance("data", "case_hashes")
+        return frozenset(map(str, hashes)) if isinstance(hashes, list) else frozenset()
+
+    def _provenance(self, *keys: str) -> Any:
+        """What `training` says under nested keys; None where it says nothing, since makers write what they like."""
+        facts: Any = self.training
+        for key in keys:
+            facts = facts.get(key) if isinstance(facts, dict) else None
+        return facts
 
     @property
     def sha256(self) -> str:

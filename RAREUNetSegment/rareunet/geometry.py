@@ -15,6 +15,7 @@ Triple = tuple[float, float, float]
 Shape = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
 EDGE_TOLERANCE = 1e-3  # of a voxel; world matrices are rounded
+AXES_TOLERANCE = 1e-3  # of a unit vector; so are these
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class RegionOfInterest:
     Attributes:
         center_ras: centre (R, A, S), mm.
         size_mm: edge lengths along the box' own axes, mm.
-        axes: (3, 3), the box' axes as columns in RAS; the identity for a box along R, A and S.
+        axes: (3, 3), the box' axes as columns in RAS, orthonormal; None for a box along R, A and S.
     """
 
     center_ras: Triple
@@ -37,6 +38,12 @@ class RegionOfInterest:
             raise ValueError(
                 f"region of interest with centre {self.center_ras} and size {self.size_mm}: a centre and"
                 " three positive edge lengths in mm are needed."
+            )
+        frame = self.frame()
+        if frame.shape != (3, 3) or not np.allclose(frame.T @ frame, np.eye(3), atol=AXES_TOLERANCE):
+            raise ValueError(
+                f"region of interest with axes {frame.tolist()}: three columns of length 1 at right angles are needed;"
+                " a box that is sheared can't be a region."
             )
 
     @classmethod

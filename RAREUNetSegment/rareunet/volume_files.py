@@ -50,6 +50,10 @@ def read_volume(path: FilePath | Sequence[FilePath], series: str | None = None) 
     """
     if not isinstance(path, str | os.PathLike):
         name = case_name(path)
+        if series is not None:
+            raise ValueError(
+                f"{name}: a series is chosen from one folder, and this scan has a file for each channel."
+            )
         return join_channels([read_volume(channel) for channel in path], name)
     path, name = Path(path), case_name(path)
     if not path.exists():

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from rareunet.errors import first_line
 from rareunet_training.commands import check, compare, evaluate, fit, pool, sweep
 
 COMMANDS = {
@@ -67,7 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and not _is_own(error):
             traceback.print_exc()
-        print(f"error: {str(error) or 'out of memory: close other programs.'}", file=sys.stderr)
+        silent = (
+            "out of memory: close other programs." if isinstance(error, MemoryError) else first_line(error)
+        )
+        print(f"error: {str(error) or silent}", file=sys.stderr)
         return 1
 
 

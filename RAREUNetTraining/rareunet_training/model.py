@@ -114,8 +114,7 @@ def _differences(bundle: Bundle, network: RAREUNet) -> str:
 
 def learnt_cases(bundle: Bundle, names: Sequence[str]) -> list[str]:
     """The names that a model was trained on, as far as its bundle tells."""
-    hashes = set(bundle.training.get("data", {}).get("case_hashes", ()))
-    return [name for name in names if case_hash(name) in hashes]
+    return [name for name in names if case_hash(name) in bundle.case_hashes]
 
 
 def case_hash(name: str) -> str:
@@ -128,7 +127,7 @@ def _facts(config: TrainingConfig, training: Sequence[SampleFacts]) -> dict[str,
     start = Bundle.load(config.model.start_from) if config.model.start_from else None
     seen = {case_hash(facts.name) for facts in training}
     if start is not None:
-        seen.update(start.training.get("data", {}).get("case_hashes", []))
+        seen |= start.case_hashes
     facts = {
         "data": {
             "cases": len(training),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -193,10 +194,16 @@ def test_a_bundle_is_saved_to_the_working_folder(tmp_path, tiny_bundle, tiny_arc
 
 
 def test_unsaved_bundle_has_no_weights(tiny_bundle):
-    from dataclasses import replace
-
     with pytest.raises(BundleError, match="not been saved"):
         replace(tiny_bundle, folder=None).load_network()
+
+
+@pytest.mark.parametrize(
+    "training", [{}, {"data": "the scans of our hospital"}, {"data": {"fold": "two"}}], ids=str
+)
+def test_a_maker_may_tell_of_the_training_what_he_likes(tiny_bundle, training):
+    bundle = replace(tiny_bundle, training=training)
+    assert (bundle.held_out_fold, bundle.case_hashes, bundle.learnt_displaced) == (None, frozenset(), False)
 
 
 def test_published_preset_is_a_valid_description(make_bundle):

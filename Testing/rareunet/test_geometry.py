@@ -173,6 +173,12 @@ def test_region_without_a_positive_size_is_refused(size):
         RegionOfInterest((0, 0, 0), size)
 
 
+@pytest.mark.parametrize("axes", [np.diag([2, 1, 1]), [[1, 0.1, 0], [0, 1, 0], [0, 0, 1]], np.eye(2)])
+def test_region_whose_axes_are_no_box_is_refused(axes):
+    with pytest.raises(ValueError, match="right angles"):
+        RegionOfInterest((0, 0, 0), (1, 1, 1), axes)
+
+
 @pytest.mark.parametrize("text", ["1,2.5,-3,10,20,30", "-1234.567,10.1234567,0,1e-05,20,30"])
 def test_region_comes_back_from_its_text(text):
     assert RegionOfInterest.parse(text).to_text() == text

@@ -101,6 +101,12 @@ def test_a_channel_file_has_one_channel(tmp_path):
     refused([], "no file")
 
 
+def test_a_series_is_chosen_from_one_folder(tmp_path):
+    write_volume(tmp_path / "a.nii", Volume(VOXELS, np.eye(4)))
+    with pytest.raises(ValueError, match="series is chosen from one folder"):
+        read_volume([tmp_path / "a.nii", tmp_path / "a.nii"], series="1.2.3")
+
+
 def test_channel_files_on_different_grids_are_resampled_and_noted(tmp_path):
     write_volume(tmp_path / "a_0000.nii", Volume(VOXELS, np.eye(4)))
     write_volume(tmp_path / "a_0001.nrrd", Volume(VOXELS[:2], np.eye(4)))

@@ -142,6 +142,17 @@ def test_killed_while_idle(make_client, request_one, launched, seconds):
     assert client.pid != process
 
 
+def test_killed_while_idle_and_the_model_is_gone(make_client, request_one, tmp_path):
+    client = make_client(light_worker())
+    Outcome(client, request_one).wait()
+    os.kill(client.pid, KILL)
+    outcome = Outcome(client, request_one)
+    (tmp_path / "models").rename(tmp_path / "elsewhere")
+    outcome.wait()
+    assert "no model" in outcome.failure.cause
+    assert not client.busy
+
+
 @pytest.mark.parametrize("launched", [plain, behind_launcher])
 def test_killed_in_a_run(make_client, request_one, launched):
     from RAREUNetSegmentLib.worker_client import State
@@ -471,6 +482,7 @@ def test_the_next_start_sweeps_what_two_dead_ones_left(make_client, tmp_path):
     orphan.mkdir()
     (orphan / "owner.lock").touch()
     (orphan / "voxels.npy").write_bytes(b"voxels")
+    os.utime(orphan, (0, 0))
     make_client()
     assert not orphan.exists()
 

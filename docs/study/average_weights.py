@@ -31,11 +31,10 @@ def average(models: list[Bundle], folder: Path) -> Bundle:
     states = [model.load_network().state_dict() for model in models]
     network = last.load_network()
     network.load_state_dict({name: torch.stack([s[name] for s in states]).mean(0) for name in states[0]})
-    data = [model.training.get("data", {}) for model in models]
-    seen = {case for facts in data for case in facts.get("case_hashes", [])}
+    seen = frozenset[str]().union(*(model.case_hashes for model in models))
     training = {
         **last.training,
-        "data": {**data[-1], "case_hashes": sorted(seen)},
+        "data": {**last.training.get("data", {}), "case_hashes": sorted(seen)},
         "average_of": [{"name": m.name, "version": m.version, "sha256": m.sha256} for m in models],
     }
     described = replace(last, name=folder.name, training=training, resolution_card=(), folder=None)

@@ -21,6 +21,8 @@ def coarse_views(*arguments: Any) -> list[View]:
     return [view for view in every_view(*arguments) if view.name in ("1/4", "1/8")]
 
 
+# Here, so that workers that are started anew and import this file show the same views.
+dataset.make_views = coarse_views  # type: ignore[assignment]
+
 if __name__ == "__main__":
-    dataset.make_views = coarse_views  # type: ignore[assignment]
     sys.exit(main(["fit", *sys.argv[1:], "loss.consistency=0"]))

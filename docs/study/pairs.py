@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from unittest.mock import patch
@@ -34,7 +35,9 @@ def held_out_samples(description: str | None) -> Iterator[tuple[Predictor, Sampl
     predictors: dict[int, Predictor] = {}
     for model in models:
         predictor = Predictor(model)
-        fold = predictor.bundle.training.get("data", {}).get("fold", -1)
+        fold = predictor.bundle.held_out_fold
+        if fold is None:
+            raise ValueError(f"{model} does not tell which fold it was trained without: train it by `fit`.")
         if fold in predictors:
             raise ValueError(f"{model} is a second model of fold {fold}: give one of each.")
         predictors[fold] = predictor
@@ -43,7 +46,8 @@ def held_out_samples(description: str | None) -> Iterator[tuple[Predictor, Sampl
     cases = {}
     for fold, predictor in predictors.items():
         held_out = held_out_cases(read_config(arguments.config, [*overrides, f"data.fold={fold}"]))
-        check_unseen(predictor.bundle, held_out)
+        if warning := check_unseen(predictor.bundle, held_out):
+            print(f"warning: {warning}", file=sys.stderr)
         cases[fold] = held_out.cases
     return (
         (predictor, load_sample(case, [x.value for x in predictor.bundle.labels], predictor.bundle.intensity))

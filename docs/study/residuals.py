@@ -52,7 +52,7 @@ def main() -> None:
     as_they_are: Pairs = defaultdict(list)
     for predictor, sample in held_out_samples(__doc__):
         without_the_rules, finer = (
-            Predictor(predictor.bundle, "cpu", predictor.network, rule) for rule in RULES
+            Predictor(predictor.bundle, str(predictor.device), predictor.network, rule) for rule in RULES
         )
         _compare(without_the_rules, predictor, sample, RESAMPLED, resampled)
         _compare(predictor, finer, sample, AS_THEY_ARE, as_they_are)

@@ -24,7 +24,7 @@ def main() -> None:
     dice: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for predictor, sample in held_out_samples(__doc__):
         without_the_rule = router(DEEPEST_ALONE=predictor.bundle.deepest)
-        deep = Predictor(predictor.bundle, "cpu", predictor.network, without_the_rule)
+        deep = Predictor(predictor.bundle, str(predictor.device), predictor.network, without_the_rule)
         scores = [evaluate(p, [sample], CONDITIONS, "dice") for p in (deep, predictor)]
         for first, second in zip(*scores, strict=True):
             dice[f"S x A x R {first.condition} mm"].append((first.mean_dice, second.mean_dice))

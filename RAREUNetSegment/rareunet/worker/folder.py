@@ -12,7 +12,7 @@ from rareunet.file_lock import lock
 
 PREFIX = "rareunet-worker-"
 LOCK_NAME = "owner.lock"
-# A folder without a lock may be one that another Slicer makes at this moment.
+# A younger folder may be one that another Slicer makes at this moment, and has not locked yet.
 SECONDS_TO_MAKE_A_FOLDER = 60
 
 
@@ -22,41 +22,32 @@ class PrivateFolder:
     The lock is the operating system's: it goes with the process, however that ended, and needs no process numbers.
 
     Args:
-        parent: where to make it; None for the system's temporary folder.
+        parent: where to make it; made if need be.
     """
 
-    def __init__(self, parent: str | Path | None = None) -> None:
-        if parent is not None:  # cleaning programs remove temporary folders under a Slicer that runs for days
-            Path(parent).mkdir(parents=True, exist_ok=True)
-        if not self._make(parent):  # another Slicer's sweep was quicker, and removes the folder
-            self._lock.close()
-            self._make(parent)
-
-    def _make(self, parent: str | Path | None) -> bool:
-        """False if another process has locked it."""
+    def __init__(self, parent: str | Path) -> None:
+        Path(parent).mkdir(
+            parents=True, exist_ok=True
+        )  # cleaning programs remove it under a Slicer that runs for days
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         self._lock = (self.path / LOCK_NAME).open("wb")
-        try:
+        with contextlib.suppress(OSError):  # a file system without locks: the folder just is never swept
             lock(self._lock.fileno())
-        except (BlockingIOError, PermissionError):
-            return False
-        except OSError:  # a file system without locks: the folder just is never swept
-            pass
-        return True
 
     def remove(self) -> None:
         self._lock.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def sweep(parent: str | Path | None = None) -> list[Path]:
+def sweep(parent: str | Path) -> list[Path]:
     """Removes the folders whose owner is dead, for example a Slicer that was killed together with its worker.
 
     Returns:
         the removed folders.
     """
-    folders = Path(parent or tempfile.gettempdir()).glob(f"{PREFIX}*")
-    orphans = [folder for folder in folders if folder.is_dir() and _is_orphaned(folder)]
+    orphans = [
+        folder for folder in Path(parent).glob(f"{PREFIX}*") if folder.is_dir() and _is_orphaned(folder)
+    ]
     for folder in orphans:
         shutil.rmtree(folder, ignore_errors=True)
     return orphans
@@ -64,12 +55,12 @@ def sweep(parent: str | Path | None = None) -> list[Path]:
 
 def _is_orphaned(folder: Path) -> bool:
     try:
+        if time.time() - folder.stat().st_mtime < SECONDS_TO_MAKE_A_FOLDER:
+            return False
         with (folder / LOCK_NAME).open("r+b") as file:
             lock(file.fileno())
-            return True
     except FileNotFoundError:
-        with contextlib.suppress(OSError):
-            return time.time() - folder.stat().st_mtime > SECONDS_TO_MAKE_A_FOLDER
-        return False
+        return True
     except OSError:  # locked, or another user's
         return False
+    return True

@@ -76,8 +76,7 @@ def check_unseen(bundle: Bundle, labelled: LabelledCases) -> str:
     Raises:
         ValueError: some of the cases were trained on; says which.
     """
-    facts = bundle.training.get("data", {})
-    fold = facts.get("fold")
+    fold = bundle.held_out_fold
     if labelled.fold is not None and fold is not None and fold < 0:
         raise ValueError(f"{bundle.name} was trained on all cases: give other scans with --data.")
     if labelled.fold is not None and fold is not None and fold != labelled.fold:
@@ -90,6 +89,6 @@ def check_unseen(bundle: Bundle, labelled: LabelledCases) -> str:
             f"{bundle.name} was trained on {len(learnt)} of these {len(labelled.cases)} cases ({some(learnt)}),"
             " or on others of the same names: leave them out by data.exclude=[...], or rename them if they are others."
         )
-    if not facts.get("case_hashes") and (labelled.fold is None or fold is None):
+    if not bundle.case_hashes and (labelled.fold is None or fold is None):
         return f"{bundle.name} does not tell which cases it was trained on: make sure that none of these is among them."
     return ""

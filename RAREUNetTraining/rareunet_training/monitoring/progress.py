@@ -24,7 +24,8 @@ HISTORY_FILE = "history.csv"
 # What a run may leave beside the model, which therefore can't have these names.
 RUN_NAMES = (
     STOP_FILE, PROGRESS_FILE, LOCK_FILE, CHECKPOINT_FILE, HISTORY_FILE, "tensorboard", "config.json", "check.json",
-    "check.html", "curves.png", "validation.png", "scores.json", "scores.csv", "scores.html",
+    "check.html", "curves.png", "validation.png", "scores.json", "scores.csv", "scores.html", "wandb_id.txt", "log.txt",
+    "config.toml",
 )  # fmt: skip
 SECONDS_BETWEEN_WRITES = 1.0
 

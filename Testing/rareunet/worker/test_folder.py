@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from rareunet.worker import folder as worker_folder
-from rareunet.worker.folder import PREFIX, PrivateFolder, sweep
+from rareunet.worker.folder import LOCK_NAME, PREFIX, PrivateFolder, sweep
 
 MAKE_ONE_AND_WAIT = """
 import sys, time
@@ -33,21 +32,6 @@ def test_temporary_folder_that_a_cleaner_removed_is_made_again(tmp_path):
     folder.remove()
 
 
-def test_folder_that_another_sweep_has_locked_is_left_to_it(tmp_path, monkeypatch):
-    locked = []
-
-    def lock_second_time(descriptor):
-        locked.append(descriptor)
-        if len(locked) == 1:
-            raise BlockingIOError
-
-    monkeypatch.setattr(worker_folder, "lock", lock_second_time)
-    folder = PrivateFolder(tmp_path)
-    assert len(list(tmp_path.iterdir())) == len(locked) == 2
-    folder.remove()
-    assert len(list(tmp_path.iterdir())) == 1
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps access rights in other ways than mode bits")
 def test_only_the_owner_may_look_inside(tmp_path):
     assert PrivateFolder(tmp_path).path.stat().st_mode & 0o077 == 0
@@ -60,16 +44,21 @@ def test_sweeping_takes_the_orphans_and_leaves_the_living(tmp_path):
     others = process.stdout.readline().strip()
     own = PrivateFolder(tmp_path)
     (tmp_path / "another program's").mkdir()
-    assert sweep(tmp_path) == []
     process.kill()
     process.communicate()
+    assert sweep(tmp_path) == []
+    for folder in tmp_path.iterdir():
+        os.utime(folder, (0, 0))
     assert [str(path) for path in sweep(tmp_path)] == [others]
     assert sorted(tmp_path.iterdir()) == sorted([own.path, tmp_path / "another program's"])
 
 
-def test_a_folder_without_a_lock_is_left_while_it_may_be_in_the_making(tmp_path):
+@pytest.mark.parametrize("with_lock", [False, True])
+def test_a_folder_is_left_while_it_may_be_in_the_making(tmp_path, with_lock):
     folder = tmp_path / f"{PREFIX}made"
     folder.mkdir()
+    if with_lock:
+        (folder / LOCK_NAME).touch()
     assert sweep(tmp_path) == []
     os.utime(folder, (0, 0))
     assert sweep(tmp_path) == [folder]

@@ -228,10 +228,14 @@ def test_too_little_memory_is_told_with_the_settings_to_lower(tmp_path, monkeypa
     assert (told["state"], told["message"]) == ("failed", message)
 
 
-def test_command_without_memory_ends_without_a_traceback(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(MemoryError, "out of memory: close other programs."), (ConnectionResetError, "ConnectionResetError")],
+)
+def test_an_error_without_words_is_told_by_its_kind(tmp_path, monkeypatch, capsys, error, told):
     def fail(*words):
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr(fit, "read_config", fail)
     assert start(tmp_path) == 1
-    assert capsys.readouterr().err == "error: out of memory: close other programs.\n"
+    assert capsys.readouterr().err == f"error: {told}\n"
