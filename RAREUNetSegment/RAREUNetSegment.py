@@ -90,7 +90,9 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic: RAREUNetSegmentLogic | None = None
         self._parameterNode: Any = None
         self._parameterNodeGuiTag: Any = None
+        self._parameterNodeTag: Any = None
         self._followedNodes: list[Any] = []
+        self._followedTags: list[tuple[Any, int]] = []
         self._facts: models.ModelFacts | None = None
         self._run: Run | None = None
 
@@ -140,19 +142,24 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Takes up the scene's parameter node, and the first scan where none is chosen."""
         self.setParameterNode(self.logic.getParameterNode())
         if not self._parameterNode.inputVolume:
-            firstVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if firstVolume and not firstVolume.IsA("vtkMRMLLabelMapVolumeNode"):
-                self._parameterNode.inputVolume = firstVolume
+            scans = (  # label maps and colour images are of classes derived from this one
+                node
+                for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+                if node.GetClassName() == "vtkMRMLScalarVolumeNode"
+            )
+            self._parameterNode.inputVolume = next(scans, None)
 
     def setParameterNode(self, parameterNode: RAREUNetSegmentParameterNode | None) -> None:
         """Connects the panel to a parameter node, or to none."""
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            self._parameterNode.RemoveObserver(self._parameterNodeTag)
         self._parameterNode = parameterNode
         if parameterNode:
             self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            # Not by VTKObservationMixin, which never lets go of what it has observed, such as a scan.
+            modified = vtk.vtkCommand.ModifiedEvent
+            self._parameterNodeTag = parameterNode.AddObserver(modified, self.onParametersChanged)
         self.onParametersChanged()
 
     def onModelChosen(self, index: int = 0) -> None:
@@ -191,12 +198,13 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         nodes = [node for node in nodes if node]
         if nodes == self._followedNodes:
             return
-        for node in self._followedNodes:
-            for event in scene.geometry_events(node):
-                self.removeObserver(node, event, self._onGeometryChanged)
-        for node in nodes:
-            for event in scene.geometry_events(node):
-                self.addObserver(node, event, self._onGeometryChanged)
+        for node, tag in self._followedTags:
+            node.RemoveObserver(tag)
+        self._followedTags = [
+            (node, node.AddObserver(event, self._onGeometryChanged))
+            for node in nodes
+            for event in scene.geometry_events(node)
+        ]
         self._followedNodes = nodes
 
     def _onGeometryChanged(self, caller: Any = None, event: Any = None) -> None:

@@ -6,6 +6,8 @@ Training, checking and installing are processes of their own; the panel looks at
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -101,6 +103,7 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic: RAREUNetTrainingLogic | None = None
         self._parameterNode: Any = None
         self._parameterNodeGuiTag: Any = None
+        self._parameterNodeTag: Any = None
         self._filledIn: dict[str, str] = {}
         self._shownLog = ""
 
@@ -172,11 +175,13 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Connects the panel to a parameter node, or to none."""
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            self._parameterNode.RemoveObserver(self._parameterNodeTag)
         self._parameterNode = parameterNode
         if parameterNode:
             self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            # Not by VTKObservationMixin, which never lets go of what it has observed.
+            modified = vtk.vtkCommand.ModifiedEvent
+            self._parameterNodeTag = parameterNode.AddObserver(modified, self.onParametersChanged)
             self.onParametersChanged()
 
     def onPathChanged(self, name: str, path: str) -> None:
@@ -230,11 +235,10 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             bar.setValue(bar.maximum)
 
     def onCheck(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The scans could not be checked.")):
+        with self._shown(_("The scans could not be checked.")):
             self._rememberPaths()
             self.ui.checkLabel.visible = self.ui.casesTable.visible = False
             self.logic.tasks.check(TrainingChoice.of(self._parameterNode), self.onChecked)
-        self.poll()
 
     def onChecked(self, code: int) -> None:
         """Shows the report, and fills in what it proposes where nobody has written something else."""
@@ -273,11 +277,10 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             "Install into Slicer's Python: {names}? This needs the internet and may take minutes. PyTorch and the"
             " packages that came with Slicer stay as they are."
         ).format(names=", ".join(self.logic.missingPackages))
-        with slicer.util.tryWithErrorDisplay(_("The packages could not be installed.")):
+        with self._shown(_("The packages could not be installed.")):
             if slicer.util.confirmOkCancelDisplay(question):
                 ensure_packages()  # PyTorch by its own extension, and what segmenting needs
                 self.logic.tasks.install(self.onInstalled)
-        self.poll()
 
     def onInstalled(self, code: int) -> None:
         self.logic.missingPackages = training_packages.missing_packages()
@@ -287,12 +290,20 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             slicer.util.errorDisplay(text, detailedText=output)
 
     def onStart(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The training could not be started.")):
+        with self._shown(_("The training could not be started.")):
             self._rememberPaths()
             slicer.app.userSettings().setValue(LAST_OUTPUT_KEY, self._parameterNode.outputFolder)
-            self.curves.remove()
             self.logic.startTraining(TrainingChoice.of(self._parameterNode))
-        self.poll()
+            self.curves.remove()
+
+    @contextmanager
+    def _shown(self, message: str) -> Iterator[None]:
+        """Shows an error, and in any case how things stand then."""
+        try:
+            with slicer.util.tryWithErrorDisplay(message):
+                yield
+        finally:
+            self.poll()
 
     def _rememberPaths(self) -> None:
         for edit in self.pathEdits.values():
@@ -306,9 +317,8 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             "The training does not react. End it at once? What it did since the last checkpoint is lost."
         )
         if not self.logic.status().isSlowToStop or slicer.util.confirmOkCancelDisplay(question):
-            with slicer.util.tryWithErrorDisplay(_("The training could not be stopped.")):
+            with self._shown(_("The training could not be stopped.")):
                 self.logic.stopTraining()
-        self.poll()
 
     def onUseModel(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The model could not be used."), waitCursor=True):

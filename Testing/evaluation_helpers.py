@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ def make_bundle(**changes):
         "description": "",
         "version": "0.1.0",
         "license": "MIT",
-        "architecture": asdict(ARCHITECTURE),
+        "architecture": ARCHITECTURE,
         "reference_spacing_mm": (1.0, 1.0, 1.0),
         "channels": ({"name": "T1"},),
         "labels": (Label(VALUE, "Ball", (200, 30, 30)),),

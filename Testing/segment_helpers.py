@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -166,6 +165,7 @@ class FakePredictor:
             certainty=0.9 if any(counts.values()) else None,
             warnings=[f"{name} was not found in this scan." for name, ml in volumes.items() if not ml],
             model={"name": self.bundle.name, "version": "1.2.3", "sha256": "ab" * 32},
+            labels=self.bundle.labels,
             describe=lambda: f"{route.describe()}. Done on cpu in 1.5 s.",
         )
 
@@ -197,7 +197,7 @@ def save_tiny_model(folder, name="tiny", **changes):
         "description": "Random weights.",
         "version": "0.1.0",
         "license": "MIT",
-        "architecture": asdict(architecture),
+        "architecture": architecture,
         "reference_spacing_mm": (1.0, 1.0, 1.0),
         "channels": channels,
         "labels": make_labels(),

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rareunet.bundle_format import verify
+
 ROOT = Path(__file__).parent.parent
 MODULES = ("RAREUNetSegment", "RAREUNetTraining")
 PACKAGED_MODEL = "rareunet/models/hippocampus/"
@@ -59,6 +61,14 @@ def files_of_the_tree(module):
     paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     hidden = (path for path in paths if any(part.startswith((".", "__pycache__")) for part in path.parts))
     return {path.as_posix() for path in set(paths) - set(hidden)} - {"CMakeLists.txt"}
+
+
+def test_the_model_is_undamaged_in_a_clone_that_has_windows_line_ends(tmp_path):
+    if not (ROOT / ".git").exists():
+        pytest.skip("this tree is not a git repository, so it can't be cloned")
+    clone = ["git", "clone", "-q", "-c", "core.autocrlf=true", str(ROOT), str(tmp_path / "clone")]
+    subprocess.run(clone, check=True, timeout=120)
+    assert verify(tmp_path / "clone" / "RAREUNetSegment" / PACKAGED_MODEL)
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 REQUIREMENTS = Path(__file__).parent.parent / "Resources" / "RAREUNetSegment-requirements.txt"
-# Slicer on macOS (Intel) stops at PyTorch 2.2.
-TORCH_VERSION = ">=2.2"
+TORCH_VERSION = ">=2.3"  # the first that works with NumPy 2, which Slicer brings
 
 
 class MissingPackageError(RuntimeError):
@@ -21,11 +21,18 @@ def ensure_packages() -> None:
     """Installs what is missing, asking first. PyTorch only through its own extension, the rest by slicer.packaging.
 
     Raises:
-        MissingPackageError: the PyTorch extension is missing, PyTorch was declined, or there is no window to ask in.
+        MissingPackageError: the PyTorch extension is missing, PyTorch was declined, or there is no window to ask in;
+            or there is no PyTorch for this computer.
     """
     import slicer.packaging
     import slicer.util
 
+    if sys.platform == "darwin" and platform.machine() == "x86_64":
+        raise MissingPackageError(
+            "PyTorch has ended for Macs with Intel processors: its last version there, 2.2, does not work with the"
+            " NumPy of this Slicer. On a Mac with Apple silicon install the Slicer made for it; else use another"
+            " computer."
+        )
     requirements = slicer.packaging.load_requirements(REQUIREMENTS)
     others_missing = not slicer.packaging.pip_check(requirements)
     if (others_missing or not _has_torch()) and slicer.util.mainWindow() is None:

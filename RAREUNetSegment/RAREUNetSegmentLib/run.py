@@ -12,6 +12,7 @@ import slicer.util
 import vtk
 
 from rareunet.channel_grids import join_channels
+from rareunet.prediction import Prediction
 from rareunet.worker import failures as worker_failures
 from rareunet.worker.protocol import Failure
 from RAREUNetSegmentLib import own_segments, segments
@@ -31,11 +32,10 @@ class SegmentationError(RuntimeError):
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that came to its end: the segmentation node, the predictor's answer, and the node that was to take it."""
+    """A run that came to its end: the segmentation node, what was predicted, and the node that was to take it."""
 
     node: Any
-    answer: Any
-    labels: Sequence[Any]
+    prediction: Prediction
     target: Any
 
 
@@ -80,7 +80,7 @@ class InProcess:
         except Exception as error:
             on_failure(worker_failures.from_exception(0, error))
             return
-        on_answer(prediction, predictor.bundle.labels)
+        on_answer(prediction)
 
     busy = False  # whenever anyone else can ask
 
@@ -118,9 +118,9 @@ class Run:
             ValueError: another scan is being segmented, or there is no such model.
         """
 
-        def finish(answer: Any, labels: Sequence[Any]) -> None:
+        def finish(prediction: Prediction) -> None:
             try:
-                self.outcome = self._write(answer, labels)
+                self.outcome = self._write(prediction)
             except Exception as error:
                 fail(worker_failures.from_exception(0, error))
                 return
@@ -158,20 +158,20 @@ class Run:
             raise self.outcome.error()
         return self.outcome
 
-    def _write(self, answer: Any, labels: Sequence[Any]) -> Finished:
+    def _write(self, prediction: Prediction) -> Finished:
         for node, seen in zip(self._nodes, self._seen, strict=True):
-            seen.check(node, answer)
+            seen.check(node, prediction)
         target = self._target
         if target is not None and not slicer.mrmlScene.IsNodePresent(target):
             target = None  # the user removed it meanwhile; the result is worth a new one
-        if target is not None and (changed := _changed_segments(target, answer.model["name"])):
-            answer.warnings.append(
+        if target is not None and (changed := _changed_segments(target, prediction.model["name"])):
+            prediction.warnings.append(
                 f"{target.GetName()} was left as it is, since it was changed by hand ({changed}): the result is in a"
                 " new segmentation."
             )
             target = None
-        node = segments.write_segmentation(answer, labels, self._nodes[0], target)
-        return Finished(node, answer, labels, self._target)
+        node = segments.write_segmentation(prediction, self._nodes[0], target)
+        return Finished(node, prediction, self._target)
 
     def _describe(self, failure: Failure) -> Failed:
         nodes = [*self._nodes, self._target] if self._target else self._nodes
@@ -202,7 +202,7 @@ class _NodeState:
         image = node.GetImageData()
         return cls(image.GetDimensions(), slicer.util.arrayFromVTKMatrix(matrix), image.GetMTime())
 
-    def check(self, node: Any, answer: Any) -> None:
+    def check(self, node: Any, prediction: Prediction) -> None:
         """Refuses a result that has no place any more, and warns of one for voxels that have changed.
 
         Raises:
@@ -219,7 +219,7 @@ class _NodeState:
                 " Press Apply again."
             )
         if now.changed_at != self.changed_at:
-            answer.warnings.append(
+            prediction.warnings.append(
                 "the scan's voxels were changed while it was being segmented: these are the segments of the earlier"
                 " ones. Press Apply again."
             )

@@ -67,9 +67,9 @@ class RunDisplay:
 
     def show_finished(self, finished: Finished) -> None:
         self.clear()
-        self._seconds_per_voxel[self._key] = sum(finished.answer.seconds.values()) / self._voxels
+        self._seconds_per_voxel[self._key] = sum(finished.prediction.seconds.values()) / self._voxels
         scan = finished.node.GetAttribute("RAREUNet.Scan")
-        self._ui.resultLabel.text = summary.volumes_table(scan, finished.answer, finished.labels)
+        self._ui.resultLabel.text = summary.volumes_table(scan, finished.prediction)
         self._ui.show3DButton.setSegmentationNode(finished.node)
         self._ui.resultLabel.visible = self._ui.show3DButton.visible = True
 

@@ -6,18 +6,18 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from rareunet.geometry import RegionOfInterest, box_of_region
+from rareunet.prediction import Prediction
 from rareunet.volume import Volume
 from rareunet.worker.protocol import Failure, Segment
 
 LABEL_MAP_FILE = "label_map.npy"
 
 OnProgress = Callable[[str, float], None]
-OnAnswer = Callable[[Any, Any], None]
+OnAnswer = Callable[[Prediction], None]
 OnFailure = Callable[[Failure], None]
 
 

@@ -11,7 +11,9 @@ import slicer.util
 import vtk
 from vtk.util import numpy_support
 
+from rareunet.bundle import Label
 from rareunet.geometry import canonical_spacing
+from rareunet.prediction import Prediction
 from RAREUNetSegmentLib import own_segments
 from RAREUNetSegmentLib.own_segments import STRUCTURE_TAG, labelmap_name, segment_mask
 from RAREUNetSegmentLib.scene import ijk_to_world
@@ -21,17 +23,14 @@ REGION_CONTEXT = "Anatomic codes - DICOM master list"
 NO_CODE = ("", "", "")
 
 
-def write_segmentation(
-    prediction: Any, labels: Sequence[Any], volume_node: Any, segmentation_node: Any = None
-) -> Any:
+def write_segmentation(prediction: Prediction, volume_node: Any, segmentation_node: Any = None) -> Any:
     """Puts a prediction into a segmentation node, under the scan's transform and in its study.
 
     Everything is made and checked before the scene is touched. Our segments of the same model are replaced, and
     whoever calls has looked whether a user worked on them; others stay as they are.
 
     Args:
-        prediction: the core's Prediction for volume_node's grid.
-        labels: the bundle's labels.
+        prediction: the answer, on volume_node's grid.
         volume_node: the scan.
         segmentation_node: where to; None makes a new node.
 
@@ -43,7 +42,7 @@ def write_segmentation(
     """
     if segmentation_node is not None:
         _check_target(segmentation_node, volume_node, prediction.model["name"])
-    segments = make_segments(prediction.label_map, labels, volume_node, prediction.model["name"])
+    segments = make_segments(prediction.label_map, prediction.labels, volume_node, prediction.model["name"])
     scene = slicer.mrmlScene
     scene.SaveStateForUndo()
     is_new = segmentation_node is None
@@ -65,7 +64,7 @@ def write_segmentation(
 
 
 def make_segments(
-    label_map: np.ndarray, labels: Sequence[Any], volume_node: Any, model_name: str
+    label_map: np.ndarray, labels: Sequence[Label], volume_node: Any, model_name: str
 ) -> dict[str, Any]:
     """One vtkSegment per label by segment id, all on one shared layer with the values 1..N.
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from typing import Any
+
+from rareunet.bundle import Label
+from rareunet.prediction import Prediction
 
 
-def volumes_table(scan: str, prediction: Any, labels: Sequence[Any]) -> str:
+def volumes_table(scan: str, prediction: Prediction) -> str:
     """HTML: the scan, a coloured row per structure with its volume, then what was done and what to know.
 
     Args:
         scan: its name; another one may be chosen by now.
-        prediction: the core's Prediction.
-        labels: the bundle's labels.
+        prediction: what the core found in it.
     """
-    rows = "".join(_row(label, prediction.volumes_ml[label.name]) for label in labels)
+    rows = "".join(_row(label, prediction.volumes_ml[label.name]) for label in prediction.labels)
     table = (
         '<table width="100%" cellpadding="3">'
         f'<tr><td></td><td><b>Structure</b></td><td align="right"><b>Volume (ml)</b></td></tr>{rows}</table>'
@@ -27,7 +27,7 @@ def volumes_table(scan: str, prediction: Any, labels: Sequence[Any]) -> str:
     return f"<b>{html.escape(scan)}</b>{table}{warnings}<p>{done}</p>"
 
 
-def _row(label: Any, volume_ml: float) -> str:
+def _row(label: Label, volume_ml: float) -> str:
     color = "#{:02x}{:02x}{:02x}".format(*label.color)
     volume = f"{volume_ml:.2f}" if volume_ml else "not found"
     return (

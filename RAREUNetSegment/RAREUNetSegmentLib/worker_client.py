@@ -16,7 +16,6 @@ from rareunet.worker import failures as worker_failures
 from rareunet.worker.folder import sweep
 from rareunet.worker.protocol import (
     PROTOCOL_VERSION,
-    Answer,
     Failure,
     Hello,
     Message,
@@ -108,7 +107,7 @@ class WorkerClient:
 
         Args:
             on_progress: takes a step's name ("start", "load", then those of predict) and the fraction done.
-            on_answer: takes the Answer and the model's labels.
+            on_answer: takes the Prediction.
 
         Raises:
             BusyError: another scan is being segmented.
@@ -214,12 +213,12 @@ class WorkerClient:
                 raise RuntimeError(
                     f"the label map is {label_map.dtype} of {label_map.shape}, the scan {shape}"
                 )
-            answer = Answer.from_message(message, label_map)
+            prediction = message.to_prediction(label_map)
         except Exception as error:
             self._fail(dataclasses.replace(worker_failures.from_exception(message.job, error), refused=False))
             return
         job = self._end_job()
-        job.on_answer(answer, answer.labels)
+        job.on_answer(prediction)
 
     def _fail(self, failure: Failure) -> None:
         """Tells the failure; a worker that failed otherwise than by refusing is not used again."""

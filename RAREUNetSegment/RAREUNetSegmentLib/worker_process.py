@@ -7,6 +7,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,6 @@ class WorkerProcess:
         self._on_message, self._on_end, self._on_not_started = on_message, on_end, on_not_started
         self._killed = False
         self._unread = b""
-        self._news: deque[Callable[[], None]] = deque()
         self._output: deque[str] = deque(maxlen=LINES_KEPT)
         self._process = qt.QProcess()
         self._slots = {
@@ -144,17 +144,12 @@ class WorkerProcess:
         """Calls back later, in order: a dialog shown by who is told must not stand within a signal of the QProcess,
         which may be gone when it closes.
         """
-        self._news.append(news)
-        qt.QTimer.singleShot(0, self._tell_next)
-
-    def _tell_next(self) -> None:
-        if self._news and not self._killed:
-            self._news.popleft()()
+        _later().call(lambda: None if self._killed else news())
 
     def _release(self) -> None:
         if self._killed:
             self._folder.remove()
-        qt.QTimer.singleShot(0, self._let_go)  # not within a signal of the QProcess either
+        _later().call(self._let_go)  # not within a signal of the QProcess either
 
     def _let_go(self) -> None:
         self._folder.remove()  # after the last message, which may name a file
@@ -162,6 +157,30 @@ class WorkerProcess:
             self._process.disconnect(name, slot)
         self._slots = {}
         _living.discard(self)
+
+
+class _Later:
+    """Calls functions from the event loop, in order. One timer serves all: Slicer's own QTimer.singleShot makes one for
+    each call and keeps it, with what it calls, until Slicer ends (slicerqt.py)."""
+
+    def __init__(self) -> None:
+        self._functions: deque[Callable[[], object]] = deque()
+        self._timer = single_shot(0, self._call_next)
+
+    def call(self, function: Callable[[], object]) -> None:
+        self._functions.append(function)
+        self._timer.start()
+
+    def _call_next(self) -> None:
+        function = self._functions.popleft()
+        if self._functions:  # before the call: it may show a dialog, and others go on meanwhile
+            self._timer.start()
+        function()
+
+
+@lru_cache(maxsize=1)
+def _later() -> _Later:
+    return _Later()
 
 
 def wait_for_ends() -> None:

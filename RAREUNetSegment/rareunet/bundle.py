@@ -66,7 +66,7 @@ class Bundle:
     description: str
     version: str
     license: str
-    architecture: dict[str, Any]
+    architecture: Architecture
     reference_spacing_mm: Triple
     channels: tuple[dict[str, str], ...]
     labels: tuple[Label, ...]
@@ -81,17 +81,17 @@ class Bundle:
 
     def __post_init__(self) -> None:
         if not self.depths:
-            object.__setattr__(self, "depths", tuple(range(int(self.architecture["gateways"]) + 1)))
-
-    @property
-    def stages(self) -> int:
-        return int(self.architecture["stages"])
+            object.__setattr__(self, "depths", tuple(range(self.architecture.gateways + 1)))
 
     @property
     def grid_settings(self) -> GridSettings:
         """What to_network_grid makes this model's grids by."""
         return GridSettings(
-            self.reference_spacing_mm, self.stages, self.deepest, self.intensity, self.straighten_turned
+            self.reference_spacing_mm,
+            self.architecture.stages,
+            self.deepest,
+            self.intensity,
+            self.straighten_turned,
         )
 
     @property
@@ -147,6 +147,7 @@ class Bundle:
         content["labels"] = tuple(
             Label(**{**label, "color": tuple(label["color"])}) for label in content["labels"]
         )
+        content["architecture"] = Architecture(**content["architecture"])
         content["intensity"] = IntensityRule(**content["intensity"])
         content["reference_spacing_mm"] = tuple(content["reference_spacing_mm"])
         content["field_of_view_mm"] = {
@@ -217,7 +218,7 @@ class Bundle:
 
         from rareunet.network import RAREUNet
 
-        network = RAREUNet(Architecture(**self.architecture))
+        network = RAREUNet(self.architecture)
         weights = load_file(str(self._file(WEIGHTS_FILE)))
         try:
             network.load_state_dict({name: tensor.float() for name, tensor in weights.items()})

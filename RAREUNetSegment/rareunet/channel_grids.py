@@ -1,8 +1,4 @@
-"""Channels of one scan from several files: brought to the first channel's grid, then stacked.
-
-Index coordinates run from 0 at the first voxel's centre; a scan's field of view reaches half a voxel further
-than its outermost centres. scipy is imported on first use.
-"""
+"""Channels of one scan from several files: brought to the first channel's grid, then stacked."""
 
 from __future__ import annotations
 
@@ -11,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from rareunet.geometry import EDGE_TOLERANCE
 from rareunet.volume import Volume
 from rareunet.wording import times
+from rareunet.world_grids import image_on_grid
 
 SAME_GEOMETRY_MM = 1e-3  # between the channels of one scan
 LEAST_OVERLAP = 0.5  # of the first channel's field of view
@@ -54,7 +50,7 @@ def join_channels(channels: Sequence[Volume], name: str) -> Volume:
             f"Resampled to the grid of {first.name}, since they lie on others: {', '.join(resampled)}."
         )
     voxels = np.concatenate([image.astype(dtype, copy=False) for image in images])
-    return Volume(voxels, first.ijk_to_ras, name, tuple(dict.fromkeys(notes)))
+    return Volume(voxels, first.ijk_to_ras, name, tuple(dict.fromkeys(notes)), first.placed)
 
 
 def _same_grid(channel: Volume, first: Volume) -> bool:
@@ -68,7 +64,7 @@ def _on_grid_of(first: Volume, channel: Volume) -> np.ndarray:
     Raises:
         ValueError: it covers less than half of the first one's voxels.
     """
-    image, inside = on_grid(channel.voxels[0], channel.ijk_to_ras, first.shape, first.ijk_to_ras)
+    image, inside = image_on_grid(channel.voxels[0], channel.ijk_to_ras, first.shape, first.ijk_to_ras)
     share = inside.mean()
     if share < LEAST_OVERLAP:
         raise ValueError(
@@ -78,41 +74,6 @@ def _on_grid_of(first: Volume, channel: Volume) -> np.ndarray:
         )
     image[~inside] = np.nan
     return image
-
-
-def on_grid(
-    image: np.ndarray, ijk_to_ras: np.ndarray, shape: Sequence[int], new_ijk_to_ras: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """An image (Z, Y, X) at the voxel centres of another grid, trilinear.
-
-    Args:
-        ijk_to_ras, new_ijk_to_ras: (4, 4) world matrices of the image and of the other grid.
-        shape: (Z, Y, X) of the other grid.
-
-    Returns:
-        float32 of that shape, and whether each voxel lies in the image's field of view.
-    """
-    from scipy.ndimage import affine_transform
-
-    between = np.linalg.inv(ijk_to_ras) @ new_ijk_to_ras
-    matrix, offset = between[2::-1, 2::-1], between[2::-1, 3]  # i, j, k -> z, y, x
-    inside = _inside(matrix, offset, shape, image.shape)
-    voxels = image.astype(np.float32, copy=False)
-    # "nearest" serves the outer half of the border voxels.
-    found = affine_transform(voxels, matrix, offset, tuple(shape), np.float32, order=1, mode="nearest")
-    return found, inside
-
-
-def _inside(
-    matrix: np.ndarray, offset: np.ndarray, shape: Sequence[int], other_shape: Sequence[int]
-) -> np.ndarray:
-    """bool (Z, Y, X) of `shape`: whether matrix @ index + offset lies in the other shape's field of view."""
-    inside = np.ones(tuple(shape), dtype=bool)
-    z, y, x = np.ogrid[tuple(slice(n) for n in shape)]
-    for row, start, size in zip(matrix, offset, other_shape, strict=True):
-        position = row[0] * z + row[1] * y + row[2] * x + start
-        inside &= (position >= -0.5 - EDGE_TOLERANCE) & (position <= size - 0.5 + EDGE_TOLERANCE)
-    return inside
 
 
 def _geometry(volume: Volume) -> str:

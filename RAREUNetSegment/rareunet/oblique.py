@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rareunet.channel_grids import on_grid
 from rareunet.geometry import Box, canonical_axes, corners_ras
 from rareunet.intensity import IntensityRule, normalise
 from rareunet.volume import Volume
+from rareunet.world_grids import image_on_grid
 
 LARGEST_TILT = 25.0  # degrees
 LEARNT_SHARE = 0.1  # of the scans of a training
@@ -87,7 +87,7 @@ def straighten(
     channels = []
     for channel in volume.voxels:
         normalised = normalise(channel[box][np.newaxis], rule)[0]  # 0 is padding, and nothing else is
-        image, inside = on_grid(normalised, matrix, size[::-1].tolist(), straight)
+        image, inside = image_on_grid(normalised, matrix, size[::-1].tolist(), straight)
         image[~inside | (image == 0)] = np.nan
         channels.append(image)
     return Volume(np.stack(channels), straight, volume.name)
@@ -111,7 +111,7 @@ def bring_back(
     for start in range(box[0].start, box[0].stop, PLANES):
         planes = (slice(start, min(start + PLANES, box[0].stop)), box[1], box[2])
         shape, matrix = [part.stop - part.start for part in planes], part_to_ras(turned.ijk_to_ras, planes)
-        found = [on_grid(score, turned.straight_to_ras, shape, matrix)[0] for score in scores]
+        found = [image_on_grid(score, turned.straight_to_ras, shape, matrix)[0] for score in scores]
         parts.append(decide(np.stack(found)))
     return np.concatenate(parts, axis=1)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rareunet.bundle import Label
 from rareunet.routing import Route
 
 
@@ -14,7 +15,7 @@ class Prediction:
     """The answer for one scan.
 
     Attributes:
-        label_map: uint8 or uint16 (Z, Y, X) on the scan's grid; the values are bundle.labels' values.
+        label_map: uint8 or uint16 (Z, Y, X) on the scan's grid; 0 is background, others are values of `labels`.
         probabilities: float32 (K, Z, Y, X) on the scan's grid, background first; None unless asked for. Outside
             the region of interest it is background.
         route: how the scan went through the network, in canonical axes (S, A, R).
@@ -23,6 +24,7 @@ class Prediction:
         volumes_ml: volume of each structure by name, ml.
         warnings: what the user should know, as sentences.
         model: name, version and hash of the model.
+        labels: the model's structures.
         certainty: how sure the model is, 0 to 1, see certainty.certainty_of; None where it found nothing.
         stepped_down: too little memory was free for one piece on the device that was asked for; the warnings say what
             was done instead.
@@ -35,6 +37,7 @@ class Prediction:
     volumes_ml: dict[str, float]
     warnings: list[str]
     model: dict[str, str]
+    labels: tuple[Label, ...]
     certainty: float | None = None
     probabilities: np.ndarray | None = None
     stepped_down: bool = False

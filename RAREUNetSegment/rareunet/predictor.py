@@ -141,6 +141,7 @@ class Predictor:
             volumes,
             warnings,
             {"name": bundle.name, "version": bundle.version, "sha256": self._sha256},
+            bundle.labels,
             certainty,
             probabilities,
             stepped_down=bool(result.notes),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +227,7 @@ def _describe(
         description="Imported from a checkpoint of the published RARE-UNet code.",
         version="1.0.0",
         license="as the checkpoint's",
-        architecture=asdict(architecture),
+        architecture=architecture,
         reference_spacing_mm=(1.0, 1.0, 1.0),
         channels=tuple({"name": f"Channel {i + 1}"} for i in range(architecture.in_channels)),
         labels=tuple(Label(i + 1, label, COLORS[i % len(COLORS)]) for i, label in enumerate(labels)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +18,8 @@ class Volume:
         ijk_to_ras: (4, 4) float64; maps the voxel index (i, j, k) = (x, y, z) to RAS coordinates in mm.
         name: what to call the scan in messages and file names.
         notes: what reading the file had to repair or assume, as sentences.
+        placed: False for a NIfTI file without sform and qform: its label map gets none either, since programs differ
+            in where they take such a scan to lie.
 
     Raises:
         ValueError: not a volume with a usable geometry; the message says what was found.
@@ -26,7 +28,8 @@ class Volume:
     voxels: np.ndarray
     ijk_to_ras: np.ndarray
     name: str = "scan"
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    placed: bool = True
 
     def __post_init__(self) -> None:
         voxels = np.asarray(self.voxels)

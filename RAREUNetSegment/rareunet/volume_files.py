@@ -17,7 +17,7 @@ import numpy as np
 from rareunet.channel_grids import join_channels
 from rareunet.files.dicom_series import is_dicom_file, read_dicom_series
 from rareunet.files.itk import ITK_READERS, read_itk, save_itk
-from rareunet.files.nifti import UNPLACED, read_nifti, save_nifti
+from rareunet.files.nifti import read_nifti, save_nifti
 from rareunet.files.tensors import TORCH, read_tensor
 from rareunet.volume import Volume
 from rareunet.whole_files import replacing
@@ -198,7 +198,7 @@ def _write(path: Path, voxels: np.ndarray, volume: Volume) -> None:
     try:
         with replacing(path, durable=True) as temporary:
             if extension in NIFTI:
-                save_nifti(temporary, voxels, volume.ijk_to_ras, placed=UNPLACED not in volume.notes)
+                save_nifti(temporary, voxels, volume.ijk_to_ras, placed=volume.placed)
             else:
                 save_itk(temporary, voxels, volume.ijk_to_ras)
     except OSError as error:

@@ -28,11 +28,12 @@ Rows = Sequence[dict[str, float]]
 class TrainingCurves:
     """One chart, one table for the losses and one for the Dice, which not every epoch has.
 
-    The nodes are found again by their IDs and made again where the scene was closed; they are not saved with it.
+    The nodes are made again where the scene was closed, and are not saved with it. They are not looked up by their
+    IDs: a new scene gives those to nodes of others.
     """
 
     def __init__(self) -> None:
-        self._ids: dict[str, str] = {}
+        self._nodes: dict[str, Any] = {}
         self._rows: Rows = ()
 
     def update(self, rows: Rows, *, bring_up: bool) -> None:
@@ -75,21 +76,22 @@ class TrainingCurves:
 
     def remove(self) -> None:
         """Takes all nodes out of the scene."""
-        for key in list(self._ids):
+        for key in list(self._nodes):
             node = self._find(key)
             if node is not None:
                 slicer.mrmlScene.RemoveNode(node)
-        self._ids.clear()
+        self._nodes.clear()
 
     def _find(self, key: str) -> Any:
-        return slicer.mrmlScene.GetNodeByID(self._ids[key]) if key in self._ids else None
+        node = self._nodes.get(key)
+        return node if node is not None and slicer.mrmlScene.IsNodePresent(node) else None
 
     def _node(self, key: str, class_name: str, name: str) -> Any:
         node = self._find(key)
         if node is None:
             node = slicer.mrmlScene.AddNewNodeByClass(class_name, name)
             node.SetSaveWithScene(False)
-            self._ids[key] = node.GetID()
+            self._nodes[key] = node
         return node
 
     def _table(self, key: str, columns: Sequence[str], rows: Rows) -> Any:

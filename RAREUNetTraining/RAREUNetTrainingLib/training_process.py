@@ -96,4 +96,6 @@ def package_folders() -> list[str]:
 def _environment() -> dict[str, str]:
     known = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([*package_folders(), *([known] if known else [])])
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    # PYTHONSAFEPATH: a user's torch.py where Slicer was started must not be taken for PyTorch (Python 3.11 on).
+    ours = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    return {**os.environ, **ours}

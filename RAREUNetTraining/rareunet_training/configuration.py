@@ -207,7 +207,7 @@ class TrainingConfig:
     log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        check_settings(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -40,7 +40,7 @@ def describe_bundle(config: TrainingConfig, training: Sequence[SampleFacts]) -> 
     if unknown := sorted(set(network) - set(preset)):
         raise ValueError(f"model.network has no {unknown[0]}: choose from {', '.join(preset)}.")
     try:
-        architecture = asdict(Architecture(**(preset | network)))
+        architecture = Architecture(**(preset | network))
     except TypeError as error:  # a text where a number is due
         raise ValueError(f"model.network is {network}: numbers are needed ({error}).") from None
     extents = np.array([np.multiply(facts.shape, facts.spacing_mm) for facts in training])
@@ -106,7 +106,7 @@ def take_weights(network: RAREUNet, bundle: Bundle) -> None:
 
 def _differences(bundle: Bundle, network: RAREUNet) -> str:
     """In what a model's architecture differs from a network's."""
-    theirs, ours = asdict(Architecture(**bundle.architecture)), asdict(network.architecture)
+    theirs, ours = asdict(bundle.architecture), asdict(network.architecture)
     return ", ".join(
         f"{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]
     )

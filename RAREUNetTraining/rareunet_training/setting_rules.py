@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rareunet.architecture import PRESETS
 from rareunet.bundle_format import LARGEST_LABEL
-
-if TYPE_CHECKING:
-    from rareunet_training.configuration import TrainingConfig
 
 TYPES: dict[Any, str] = {
     bool: "true or false",
@@ -79,27 +76,31 @@ def type_error(setting: str, value: Any, hint: Any, default: Any) -> ValueError:
     return ValueError(f"{setting} is {value!r}: {TYPES[hint]} is needed, such as {written}.")
 
 
-def check_settings(config: TrainingConfig) -> None:
-    """Raises ValueError at the first setting that is not one of its choices or lies out of its range."""
+def check_settings(settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises ValueError at the first setting that is not one of its choices or lies out of its range.
+
+    Args:
+        settings: those of each section, by their names.
+    """
     for setting, choices in CHOICES.items():
-        if (value := _value(config, setting)) not in choices:
+        if (value := _value(settings, setting)) not in choices:
             raise ValueError(f"{setting} is {value!r}: choose {', '.join(choices)}.")
-    for words, (holds, settings) in RANGES.items():
-        for setting in settings:
-            if not holds(value := _value(config, setting)):
+    for words, (holds, names) in RANGES.items():
+        for setting in names:
+            if not holds(value := _value(settings, setting)):
                 raise ValueError(f"{setting} is {value}: {words} is needed.")
     for setting in ("fit.patch", "fit.wide_patch", "model.reference_spacing_mm"):
-        triple = _value(config, setting)
+        triple = _value(settings, setting)
         if setting == "fit.wide_patch" and not triple:
             continue
         if len(triple) != 3 or not all(value > 0 for value in triple):
             raise ValueError(f"{setting} is {triple}: three positive numbers (Z, Y, X) are needed.")
-    for view, weight in config.loss.weights.items():
+    for view, weight in settings["loss"]["weights"].items():
         if view not in VIEWS or not _is_positive(weight):
             raise ValueError(
                 f"loss.weights has {view!r}: {weight!r}: a number above 0 for any of {', '.join(VIEWS)} is needed."
             )
-    _check_labels(config.model.labels)
+    _check_labels(settings["model"]["labels"])
 
 
 def _check_labels(labels: list[dict[str, Any]]) -> None:
@@ -141,6 +142,6 @@ def _is_whole(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _value(config: TrainingConfig, setting: str) -> Any:
+def _value(settings: Mapping[str, Mapping[str, Any]], setting: str) -> Any:
     section, _, name = setting.partition(".")
-    return getattr(getattr(config, section), name)
+    return settings[section][name]

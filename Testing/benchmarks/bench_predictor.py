@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import bench_memory
@@ -123,7 +123,7 @@ def four_channel_predictor(folder: Path) -> Predictor:
     labels = tuple(Label(i, f"Label {i}", (200, 80 * i, 0)) for i in (1, 2, 3))
     names = tuple({"name": name} for name in ("FLAIR", "T1", "T1Gd", "T2"))
     extent = {"smallest": (64.0, 64.0, 64.0), "largest": (128.0, 256.0, 256.0)}
-    facts = ("bench", "Bench", "", "0.0.0", "MIT", asdict(architecture), (1.0, 1.0, 1.0))
+    facts = ("bench", "Bench", "", "0.0.0", "MIT", architecture, (1.0, 1.0, 1.0))
     bundle = Bundle(*facts, names, labels, IntensityRule(), extent)
     return Predictor(bundle.save(folder / "bench", RAREUNet(architecture)), "cpu")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +36,7 @@ def describe(architecture: Architecture, **changes: object) -> Bundle:
         "description": "Random weights.",
         "version": "0.1.0",
         "license": "MIT",
-        "architecture": asdict(architecture),
+        "architecture": architecture,
         "reference_spacing_mm": (1.0, 1.0, 1.0),
         "channels": tuple({"name": f"channel {i}"} for i in range(architecture.in_channels)),
         "labels": (Label(5, "five", (255, 0, 0)), Label(9, "nine", (0, 255, 0))),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ def test_comes_back_as_it_was_saved(tiny_bundle):
     loaded = Bundle.load(tiny_bundle.folder)
     assert loaded.to_json() == tiny_bundle.to_json()
     assert [label.value for label in loaded.labels] == [5, 9]
-    assert loaded.stages == 4
+    assert loaded.architecture.stages == 4
     assert loaded.deepest == 3
     assert len(loaded.sha256) == 64
 
@@ -116,7 +116,10 @@ def test_depth_that_was_not_trained_is_not_entered(tiny_bundle):
 
 
 def test_gateways_need_as_many_stages(tiny_bundle):
-    rewrite(tiny_bundle, architecture={**tiny_bundle.architecture, "gateways": tiny_bundle.stages})
+    rewrite(
+        tiny_bundle,
+        architecture={**asdict(tiny_bundle.architecture), "gateways": tiny_bundle.architecture.stages},
+    )
     with pytest.raises(BundleError, match="gateways need more than"):
         verify(tiny_bundle.folder)
 
@@ -129,7 +132,7 @@ def test_not_json_is_refused(tiny_bundle):
 
 
 def test_weights_of_another_network_are_refused(tiny_bundle):
-    rewrite(tiny_bundle, architecture={**tiny_bundle.architecture, "filters": 3})
+    rewrite(tiny_bundle, architecture={**asdict(tiny_bundle.architecture), "filters": 3})
     with pytest.raises(BundleError, match="weights do not fit"):
         Bundle.load(tiny_bundle.folder).load_network()
 

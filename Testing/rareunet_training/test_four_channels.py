@@ -135,4 +135,4 @@ def test_configuration_describes_the_decathlons_task():
     assert [channel["name"] for channel in bundle.channels] == ["FLAIR", "T1w", "T1gd", "T2w"]
     assert [label.value for label in bundle.labels] == [1, 2, 3]
     assert {label.terminology["region"][2] for label in bundle.labels} == {"Brain"}
-    assert (bundle.architecture["in_channels"], bundle.architecture["classes"]) == (4, 4)
+    assert (bundle.architecture.in_channels, bundle.architecture.classes) == (4, 4)

@@ -1,12 +1,11 @@
 """What a bundle says of a model before it has weights, and what it takes from a trained one."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from training_helpers import config_of_balls
 
-from rareunet.architecture import Architecture
 from rareunet.network import RAREUNet
 from rareunet_training.data.samples import SampleFacts
 from rareunet_training.model import case_hash, check_model, describe_bundle
@@ -23,7 +22,7 @@ def test_bundle_says_what_the_configuration_and_the_scans_are():
     config = config_of_balls(two, "model.reference_spacing_mm=[2.0, 1.0, 1.0]", "data.fold=3")
     bundle = describe_bundle(replace(config, data=replace(config.data, exclude=["Brown"])), FACTS)
     expected = {"in_channels": 2, "classes": 2, "filters": 4, "stages": 3, "gateways": 2, "max_filters": 16}
-    assert expected.items() <= bundle.architecture.items()
+    assert expected.items() <= asdict(bundle.architecture).items()
     assert bundle.reference_spacing_mm == (2.0, 1.0, 1.0)
     assert bundle.field_of_view_mm == {"smallest": (20, 20, 15), "largest": (30, 40, 25)}
     data = bundle.training["data"]
@@ -68,7 +67,7 @@ def test_mistakes_in_the_model_are_explained(override, message):
 def test_cases_of_the_model_that_training_begins_with_count_as_seen(tmp_path):
     first = describe_bundle(config_of_balls(), FACTS[:2])
     torch.manual_seed(0)
-    first.save(tmp_path / "first", RAREUNet(Architecture(**first.architecture)))
+    first.save(tmp_path / "first", RAREUNet(first.architecture))
     second = describe_bundle(config_of_balls(f"model.start_from={tmp_path / 'first'}"), FACTS[2:])
     assert set(second.training["data"]["case_hashes"]) == {case_hash(facts.name) for facts in FACTS}
     assert second.training["data"]["cases"] == 1

@@ -430,9 +430,52 @@ def test_without_a_window_nobody_is_asked(panel, monkeypatch, missing):
     else:
         slicer.packaging.missing.add(missing)
     monkeypatch.setattr(slicer.util, "mainWindow", lambda: None)
-    with pytest.raises(MissingPackageError, match='PythonSlicer -m pip install "torch>=2.2" -r '):
+    with pytest.raises(MissingPackageError, match='PythonSlicer -m pip install "torch>=2.3" -r '):
         panel.logic.process(add_scan())
     assert slicer.packaging.calls == []
+
+
+def test_a_mac_without_a_pytorch_is_told_so_before_anything_is_downloaded(panel, monkeypatch):
+    import platform
+    import sys
+
+    import slicer.packaging
+
+    from RAREUNetSegmentLib.dependencies import MissingPackageError
+
+    slicer.packaging.set_torch_present(False)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    with pytest.raises(MissingPackageError, match="Intel processors"):
+        panel.logic.process(add_scan())
+    assert slicer.packaging.calls == []
+
+
+@pytest.mark.parametrize("other", ["vtkMRMLVectorVolumeNode", "vtkMRMLLabelMapVolumeNode"])
+def test_the_first_scan_is_chosen_not_a_picture_or_a_label_map(panel, other):
+    import slicer
+
+    panel.exit()
+    slicer.mrmlScene.AddNewNodeByClass(other)
+    panel.enter()
+    assert panel._parameterNode.inputVolume is None
+    scan = add_scan()
+    panel.enter()
+    assert panel._parameterNode.inputVolume is scan
+
+
+def test_scans_that_were_chosen_once_are_let_go(panel):
+    """What VTKObservationMixin has once observed it keeps, voxels and all, though it is observed no more."""
+    import slicer
+
+    first, second = add_scan(), add_scan()
+    for scan in (first, second, None):
+        panel._parameterNode.inputVolume = scan
+    panel.exit()
+    panel.enter()
+    assert list(panel._VTKObservationMixin__observations) == [slicer.mrmlScene]
+    assert {node for node, _ in panel._followedTags} <= {first, second}
+    assert len(panel._followedTags) == len(set(panel._followedTags))
 
 
 def test_closing_the_scene_empties_the_panel(panel):
@@ -520,9 +563,10 @@ def test_label_names_in_the_result_are_escaped():
         volumes_ml={"<b>Front</b>": 1.0, "Back": 0.0},
         warnings=[],
         model={"name": "m", "version": "1.0.0"},
+        labels=labels,
         describe=lambda: "done",
     )
-    text = volumes_table("A & B", prediction, labels)
+    text = volumes_table("A & B", prediction)
     assert text.startswith("<b>A &amp; B</b>")
     assert "&lt;b&gt;Front" in text
     assert "not found" in text

@@ -46,7 +46,7 @@ class HeldEngine:
         """What FakePredictor finds in the voxels that came."""
         request, self.request = self.request, None
         predictor = FakePredictor()
-        self.on_answer(predictor.predict(request.channels[0]), predictor.bundle.labels)
+        self.on_answer(predictor.predict(request.channels[0]))
 
     def cancel(self):
         self.request, self.cancelled = None, self.cancelled + 1

@@ -54,7 +54,7 @@ class Outcome:
             request, lambda step, fraction: self.steps.append(step), self.take_answer, self.take_failure
         )
 
-    def take_answer(self, answer, labels):
+    def take_answer(self, answer):
         self.answer = answer
 
     def take_failure(self, failure):
@@ -127,6 +127,16 @@ def test_first_scan_starts_it_and_the_second_finds_it_warm(make_client, request_
     client.close()
     assert not is_alive(process)
     assert not folder.exists()
+
+
+def test_messages_leave_no_timers(make_client, request_one):
+    """Slicer's QTimer.singleShot leaves one for each call."""
+    import qt
+
+    application = qt.QApplication.instance()
+    before = application.findChildren(qt.QTimer)
+    Outcome(make_client(light_worker()), request_one).wait()
+    assert application.findChildren(qt.QTimer) == before
 
 
 @pytest.mark.parametrize("seconds", [0, 0.1])

@@ -220,7 +220,6 @@ def _single_shot(milliseconds: int, receiver: Any, slot: str | None = None) -> N
     timer = QtCore.QTimer(QtCore.QCoreApplication.instance())
     timer.setSingleShot(True)
     timer.timeout.connect(receiver if slot is None else getattr(receiver, slot.split("(")[0]))
-    timer.timeout.connect(timer.deleteLater)
     timer.start(milliseconds)
 
 

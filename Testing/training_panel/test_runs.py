@@ -198,6 +198,44 @@ def test_scene_closed_in_another_module_gets_no_curves(ready, tmp_path):
     assert len(slicer.util.getNodesByClass("vtkMRMLPlotChartNode")) == 1
 
 
+def test_nodes_of_another_scene_are_not_taken_for_the_curves(ready, tmp_path):
+    """A new scene gives their IDs anew."""
+    import slicer
+    import slicer.util
+
+    ready.ui.startButton.click()
+    write_history(tmp_path / "run", epochs(4))
+    ready.poll()
+    ids = {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLTableNode")}
+    ready.parent.exit()
+    slicer.mrmlScene.Clear(0)
+    own = [slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "my measurements") for _ in ids]
+    assert {node.GetID() for node in own} == ids
+    ready.parent.enter()
+    ready.ui.outputFolderEdit.currentPath = str(tmp_path / "another")
+    for node in own:
+        assert slicer.mrmlScene.IsNodePresent(node)
+        assert node.GetNumberOfColumns() == 0
+
+
+def test_a_start_that_is_refused_shows_how_things_stand(ready, tmp_path, monkeypatch):
+    import slicer.util
+
+    tell(tmp_path / "run", "finished", epoch=4, epochs=4)
+    write_history(tmp_path / "run", epochs(4))
+    ready.ui.outputFolderEdit.currentPath = str(tmp_path / "run")
+
+    def refuse(choice):
+        tell(tmp_path / "run", "failed", message="the disk is full")
+        raise ValueError("another run writes there")
+
+    monkeypatch.setattr(ready.logic, "startTraining", refuse)
+    with pytest.raises(ValueError, match="another run"):
+        ready.onStart()
+    assert "the disk is full" in ready.ui.statusLabel.text
+    assert len(slicer.util.getNodesByClass("vtkMRMLPlotChartNode")) == 1
+
+
 def test_curves_of_an_ended_run_leave_the_layout_alone(ready, tmp_path, monkeypatch):
     import slicer.util
 

@@ -15,8 +15,8 @@ import numpy as np
 from pairs import held_out_samples, print_pairs
 
 from rareunet import preprocessing
-from rareunet.channel_grids import on_grid
 from rareunet.volume import Volume
+from rareunet.world_grids import image_on_grid
 from rareunet_training.data.samples import Sample
 from rareunet_training.evaluation.conditions import native_volume
 from rareunet_training.evaluation.metrics import dice_per_class
@@ -48,7 +48,7 @@ def turned(
     coarse[:3, 3] = _middle(fine, size * steps) - coarse[:3, :3] @ ((size - 1) / 2)
 
     def averaged(image: np.ndarray) -> np.ndarray:
-        found, inside = on_grid(image, scan.ijk_to_ras, (size * steps)[::-1].tolist(), fine)
+        found, inside = image_on_grid(image, scan.ijk_to_ras, (size * steps)[::-1].tolist(), fine)
         z, y, x = size[::-1]
         blocks = np.where(inside, found, 0).reshape(z, steps[2], y, steps[1], x, steps[0])
         return blocks.mean(axis=(1, 3, 5))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -106,5 +106,5 @@ if __name__ == "__main__":
         network = Widening(bundle.load_network(), arguments.filters).network()
     except ValueError as error:
         sys.exit(f"error: {error}")
-    wider = replace(bundle, architecture=asdict(network.architecture), resolution_card=(), folder=None)
+    wider = replace(bundle, architecture=network.architecture, resolution_card=(), folder=None)
     print(wider.save(arguments.output, network).folder)

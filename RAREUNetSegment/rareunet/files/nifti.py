@@ -54,7 +54,11 @@ def read_nifti(path: Path, name: str) -> Volume:
             scaled: np.ndarray = voxels.astype(exact) * exact.type(slope) + exact.type(inter)
             voxels = scaled.astype(np.float32, copy=False)
         matrix, notes = _nifti_geometry(image)
-    return Volume(voxels, matrix, name, notes)
+    return Volume(voxels, matrix, name, notes, placed=_is_placed(image.header))
+
+
+def _is_placed(header: Any) -> bool:
+    return bool(header["sform_code"] or header["qform_code"])
 
 
 @contextlib.contextmanager
@@ -119,7 +123,7 @@ def _nifti_geometry(image: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     matrix, qform = image.affine.astype(np.float64), None
     with contextlib.suppress(Exception):  # a broken qform does not matter beside a good sform
         qform = header.get_qform(coded=True)[0]
-    if header["sform_code"] == 0 and header["qform_code"] == 0:
+    if not _is_placed(header):
         notes.append(UNPLACED)
     elif header["sform_code"] > 0 and qform is not None:
         apart = _largest_distance(matrix, qform, image.shape[:3])

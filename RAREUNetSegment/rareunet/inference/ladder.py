@@ -78,7 +78,7 @@ class Ladder:
             shape: (Z, Y, X) of the grid.
             device: what was asked for.
         """
-        architecture, spacing = Architecture(**bundle.architecture), route.network_spacing_mm
+        architecture, spacing = bundle.architecture, route.network_spacing_mm
         multiples = multiples_of(architecture.stages, route.axis_depths)
         whole, *tiles = smaller_tiles(shape, multiples, spacing, bundle.field_of_view_mm["largest"])
         small = smaller_tiles((whole, *tiles)[-1], multiples, spacing, (0, 0, 0))[1:]

@@ -87,10 +87,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Segmented:
-    """A job is done; the fields are those of Prediction that the panel shows, with the label map in a file.
-
-    `labels` are the bundle's.
-    """
+    """A job is done; the fields are those of Prediction that the panel shows, with the label map in a file."""
 
     job: int
     label_map_file: str
@@ -102,6 +99,41 @@ class Segmented:
     warnings: tuple[str, ...]
     model: dict[str, str]
     labels: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(cls, job: int, label_map_file: str, prediction: Prediction) -> Segmented:
+        return cls(
+            job,
+            label_map_file,
+            asdict(prediction.route),
+            prediction.device,
+            prediction.seconds,
+            prediction.volumes_ml,
+            prediction.certainty,
+            tuple(prediction.warnings),
+            prediction.model,
+            tuple(asdict(label) for label in prediction.labels),
+        )
+
+    def to_prediction(self, label_map: np.ndarray) -> Prediction:
+        """The Prediction, without probabilities.
+
+        Args:
+            label_map: (Z, Y, X), what lies in the file.
+        """
+        route = {name: tuple(v) if isinstance(v, list) else v for name, v in self.route.items()}
+        labels = (Label(**{**label, "color": tuple(label["color"])}) for label in self.labels)
+        return Prediction(
+            label_map,
+            Route(**route),
+            self.device,
+            self.seconds,
+            self.volumes_ml,
+            list(self.warnings),
+            self.model,
+            tuple(labels),
+            self.certainty,
+        )
 
 
 @dataclass(frozen=True)
@@ -128,29 +160,6 @@ MESSAGES: dict[str, type[Message]] = {
     kind.__name__: kind for kind in (Segment, Hello, Progress, Segmented, Failure)
 }
 PLAIN_TYPES = {"int": (int,), "str": (str,), "float": (int, float), "bool": (bool,), "dict": (dict,)}
-
-
-@dataclass
-class Answer(Prediction):
-    """A Prediction as it arrives at the panel, with the labels that name its values."""
-
-    labels: tuple[Label, ...] = ()
-
-    @classmethod
-    def from_message(cls, message: Segmented, label_map: np.ndarray) -> Answer:
-        route = {name: tuple(v) if isinstance(v, list) else v for name, v in message.route.items()}
-        labels = (Label(**{**label, "color": tuple(label["color"])}) for label in message.labels)
-        return cls(
-            label_map,
-            Route(**route),
-            message.device,
-            message.seconds,
-            message.volumes_ml,
-            list(message.warnings),
-            message.model,
-            message.certainty,
-            labels=tuple(labels),
-        )
 
 
 def encode(message: Message) -> bytes:

@@ -18,7 +18,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
@@ -100,18 +99,7 @@ class Worker:
             progress=report,
         )
         np.save(self.folder / request.label_map_file, prediction.label_map)
-        return Segmented(
-            request.job,
-            request.label_map_file,
-            asdict(prediction.route),
-            prediction.device,
-            prediction.seconds,
-            prediction.volumes_ml,
-            prediction.certainty,
-            tuple(prediction.warnings),
-            prediction.model,
-            tuple(asdict(label) for label in predictor.bundle.labels),
-        )
+        return Segmented.of(request.job, request.label_map_file, prediction)
 
     def _volume(self, request: Segment, bundle: Bundle) -> Volume:
         """The scan; names of nodes, which may be patients', stay in the panel: channels are called as in the model."""

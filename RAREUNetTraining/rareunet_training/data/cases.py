@@ -11,7 +11,7 @@ import numpy as np
 
 from rareunet.volume import Volume
 from rareunet.volume_files import read_volume
-from rareunet_training.data.grids import describe_difference, on_grid_of
+from rareunet_training.data.grids import describe_difference, in_axes_of
 from rareunet_training.data.layouts import CaseFiles, find_files
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Case(CaseFiles):
         label = read_volume(self.label)
         if problem := label_problem(label) or grid_problem(label, scan):
             raise ValueError(f"{self.name}: {problem}")
-        return scan, Volume(on_grid_of(scan, label), scan.ijk_to_ras, label.name, label.notes)
+        return scan, Volume(in_axes_of(scan, label), scan.ijk_to_ras, label.name, label.notes)
 
 
 def label_problem(label: Volume) -> str:

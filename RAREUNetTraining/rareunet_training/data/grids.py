@@ -48,7 +48,7 @@ def describe_difference(volume: Volume, reference: Volume) -> str:
     return "; ".join([*parts, same_view])
 
 
-def on_grid_of(reference: Volume, volume: Volume) -> np.ndarray:
+def in_axes_of(reference: Volume, volume: Volume) -> np.ndarray:
     """The voxels (C, Z, Y, X) of a volume in the axes that the reference is stored in; the grids are the same."""
     canonical = Reorientation.to_ras(volume.ijk_to_ras).apply(volume.voxels)
     return Reorientation.to_ras(reference.ijk_to_ras).invert(canonical)

@@ -40,7 +40,7 @@ class View:
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """What a view is made with: reference spacing (S, A, R), stages, deepest depth, classes, and the protocol."""
+    """What a view is made with; `reference_spacing_mm` is (S, A, R), `rule` the intensities'."""
 
     reference_spacing_mm: tuple[float, float, float]
     stages: int

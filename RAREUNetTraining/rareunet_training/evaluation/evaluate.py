@@ -12,6 +12,7 @@ import numpy as np
 from rareunet.bundle import Bundle
 from rareunet.prediction import Prediction
 from rareunet.volume import Volume
+from rareunet.world_grids import labels_on_grid
 from rareunet_training.data.samples import Sample, class_indices
 from rareunet_training.evaluation.conditions import Condition, native_volume
 from rareunet_training.evaluation.metrics import agreement_per_class, dice_per_class
@@ -92,7 +93,7 @@ def score(
         return Score(sample.name, condition, spacing, dice, math.nan)
     on_scan = agreement_per_class(predicted, reference, classes, spacing)
     original = native_volume(sample)
-    full = to_grid(predicted, volume.ijk_to_ras, original.ijk_to_ras, original.shape)
+    full = labels_on_grid(predicted, volume.ijk_to_ras, original.shape, original.ijk_to_ras)
     on_original = agreement_per_class(full, sample.label, classes, sample.spacing_mm)
     errors = _volume_errors(predicted, volume, sample, classes)
     in_world = tuple(replace(a, volume_error_percent=e) for a, e in zip(on_original, errors, strict=True))
@@ -108,20 +109,3 @@ def _volume_errors(predicted: np.ndarray, volume: Volume, sample: Sample, classe
     )
     with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 is NaN, x / 0 infinite
         return [float(error) for error in 100 * (found - true) / true]
-
-
-def to_grid(
-    label_map: np.ndarray, ijk_to_ras: np.ndarray, target_ijk_to_ras: np.ndarray, shape: Sequence[int]
-) -> np.ndarray:
-    """Label map (Z, Y, X) at the voxel centres of another grid: the nearest voxel in world space, 0 outside.
-
-    Args:
-        ijk_to_ras, target_ijk_to_ras: world matrices of the label map and of the other grid.
-        shape: (Z, Y, X) of the other grid.
-    """
-    from scipy.ndimage import affine_transform
-
-    between = np.linalg.inv(ijk_to_ras) @ target_ijk_to_ras
-    matrix, offset = between[2::-1, 2::-1], between[2::-1, 3]  # i, j, k -> z, y, x
-    # "grid-constant" counts the outer half of the border voxels as inside.
-    return affine_transform(label_map, matrix, offset, tuple(shape), order=0, mode="grid-constant")

@@ -13,10 +13,11 @@ from rareunet.geometry import Reorientation
 from rareunet.volume import Volume
 from rareunet.volume_files import case_name, images_in, read_volume, write_label_map
 from rareunet.wording import some
+from rareunet.world_grids import labels_on_grid
 from rareunet_training.data.cases import Case, label_problem
 from rareunet_training.data.samples import Sample, class_indices
 from rareunet_training.evaluation.conditions import Condition, conditions_of, native, native_volume
-from rareunet_training.evaluation.evaluate import Metrics, score, to_grid
+from rareunet_training.evaluation.evaluate import Metrics, score
 from rareunet_training.evaluation.scores import Score
 
 LEAST_OVERLAP = 0.5  # of the scan: less means that it was made from another one
@@ -197,14 +198,14 @@ def _score_native(
 ) -> Score:
     sample = placed.sample
     saved, original = _read(files, sample.name, values), native_volume(sample)
-    matrices = saved.ijk_to_ras, placed.to_patient @ original.ijk_to_ras
-    covered = to_grid(np.ones(saved.shape, np.uint8), *matrices, original.shape).mean()
+    grid = original.shape, placed.to_patient @ original.ijk_to_ras
+    covered = labels_on_grid(np.ones(saved.shape, np.uint8), saved.ijk_to_ras, *grid).mean()
     if covered < LEAST_OVERLAP:
         raise ValueError(
             f"{files[sample.name]} covers {covered:.0%} of the scan {sample.name}, at least {LEAST_OVERLAP:.0%} is"
             " needed: give the prediction of this scan, in its world coordinates."
         )
-    predicted = to_grid(class_indices(saved.voxels[0], values), *matrices, original.shape)
+    predicted = labels_on_grid(class_indices(saved.voxels[0], values), saved.ijk_to_ras, *grid)
     found = score(sample, native().name, original, predicted, sample.label, len(values) + 1, metrics)
     spacing = Reorientation.to_ras(saved.ijk_to_ras).reorder(saved.spacing_mm)
     return replace(found, spacing_mm=spacing)

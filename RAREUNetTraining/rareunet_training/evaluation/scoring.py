@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rareunet.architecture import Architecture
 from rareunet.bundle import Bundle
 from rareunet.geometry import Shape
 from rareunet.intensity import IntensityRule
@@ -126,7 +125,7 @@ def model_facts(bundle: Bundle, presented: str = "") -> dict[str, str | int]:
         presented: one of baselines.BASELINES, or '' for the model's own way.
     """
     with torch.device("meta"):  # counts without memory
-        network = RAREUNet(Architecture(**bundle.architecture))
+        network = RAREUNet(bundle.architecture)
     facts: dict[str, str | int] = {"name": bundle.name, "version": bundle.version, "presented": presented}
     facts["parameters"] = sum(weights.numel() for weights in network.parameters())
     return facts if bundle.folder is None else {**facts, "sha256": bundle.sha256}

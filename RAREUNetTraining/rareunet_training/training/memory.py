@@ -120,14 +120,13 @@ def estimate_memory(
         samples: all that may be cached.
         processes: processes on this machine, which share the cache's budget and the main memory.
     """
-    architecture = Architecture(**bundle.architecture)
     all_scans = float(sum(facts.bytes for facts in samples))
     kept = min(all_scans, config.data.cache_gb * GB)
     # Forked workers share the samples with the training process, others get a copy each.
     copies = (1 if multiprocessing.get_start_method() == "fork" else 1 + config.fit.workers) / processes
     free_main = free_bytes(torch.device("cpu")) / processes
     free = free_bytes(device) if device.type == "cuda" else free_main
-    weights, activations = _network_bytes(architecture, _views(config, bundle, samples, processes))
+    weights, activations = _network_bytes(bundle.architecture, _views(config, bundle, samples, processes))
     overhead = OVERHEAD if config.fit.precision == "float32" else OVERHEAD / 2
     return MemoryEstimate(
         COPIES_OF_WEIGHTS * weights,
@@ -154,7 +153,8 @@ def _views(
         patch = max(fit.patch, fit.wide_patch or fit.patch, key=math.prod)
         shape = patch_shape(patch, reference, route.network_spacing_mm)
         padded = [
-            n + sum(pad) for n, pad in zip(shape, padding_for(shape, route, bundle.stages), strict=True)
+            n + sum(pad)
+            for n, pad in zip(shape, padding_for(shape, route, bundle.architecture.stages), strict=True)
         ]
         views.append(((batch, len(bundle.channels), *padded), route.axis_depths))
     return views

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from rareunet.architecture import Architecture
 from rareunet.bundle import Bundle
 from rareunet.network import RAREUNet
 from rareunet.predictor import Predictor
@@ -77,7 +77,7 @@ class Trainer:
         fit = config.fit
         self.device = self.processes.device(fit.device)
         torch.manual_seed(fit.seed)
-        self.network = RAREUNet(Architecture(**bundle.architecture)).to(self.device)
+        self.network = RAREUNet(bundle.architecture).to(self.device)
         self.average = AveragedModel(self.network, multi_avg_fn=moving_average(fit.ema_decay))
         self.best: dict[str, Any] = {"dice": -1.0, "epoch": 0, "average": None}
         self.optimizer = torch.optim.AdamW(
@@ -86,8 +86,8 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=fit.precision == "float16")
         self.schedule = Schedule(fit)
         self.settings = ViewSettings(
-            bundle.reference_spacing_mm, bundle.stages, bundle.deepest, len(bundle.labels) + 1, bundle.intensity,
-            fit.protocol,
+            bundle.reference_spacing_mm, bundle.architecture.stages, bundle.deepest, len(bundle.labels) + 1,
+            bundle.intensity, fit.protocol,
         )  # fmt: skip
         self.epoch, self.step, self.seconds = 0, 0, 0.0
         self.losses: dict[str, list[float]] = {}
@@ -166,7 +166,7 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds. Random numbers are keyed by seed, epoch and step, so there is no state of theirs."""
         return {
-            "config": self.config.to_dict(), "architecture": self.bundle.architecture,
+            "config": self.config.to_dict(), "architecture": asdict(self.bundle.architecture),
             "cases": [facts.name for facts in self.training.facts],
             "epoch": self.epoch, "step": self.step, "seconds": self.seconds, "losses": self.losses,
             "network": self.network.state_dict(), "average": self.average.state_dict(), "best": self.best,
@@ -188,7 +188,7 @@ class Trainer:
             raise ValueError(
                 f"{self.checkpoint} is another program's: it has no {missing[0]}. Choose a new output folder."
             )
-        if state["architecture"] != self.bundle.architecture:
+        if state["architecture"] != asdict(self.bundle.architecture):
             raise ValueError(
                 f"{self.checkpoint} holds another network ({state['architecture']}): resume with the configuration"
                 " it was started with, or choose a new output folder."

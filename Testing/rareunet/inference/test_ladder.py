@@ -93,16 +93,17 @@ def test_cpu_goes_from_one_piece_to_ever_smaller_tiles(bundle, native):
 
 def test_tiles_on_the_cpu_need_the_logits_of_the_whole_scan_too(bundle):
     rungs = ladder_for(bundle).rungs
-    architecture = Architecture(**bundle.architecture)
     for rung in (rungs[0], rungs[-1]):
-        walk = memory.walk_bytes(architecture, rung.tile, (0, 0, 0), rung.dtype.itemsize, in_slabs=True)
+        walk = memory.walk_bytes(
+            bundle.architecture, rung.tile, (0, 0, 0), rung.dtype.itemsize, in_slabs=True
+        )
         whole = 4 * 3 * np.prod(SHAPE) if rung.tiles > 1 else 0
         assert rung.bytes == walk + whole
 
 
 def test_pieces_on_a_gpu_need_the_image_there_and_half_the_features(bundle):
     rung = ladder_for(bundle, CUDA).rungs[0]
-    walk = memory.walk_bytes(Architecture(**bundle.architecture), SHAPE, (0, 0, 0), 2, in_slabs=False)
+    walk = memory.walk_bytes(bundle.architecture, SHAPE, (0, 0, 0), 2, in_slabs=False)
     assert rung.bytes == walk + 4 * np.prod(SHAPE)
 
 

@@ -10,6 +10,7 @@ from evaluation_helpers import blob_sample, threshold_predictor
 from rareunet.inference import ladder
 from rareunet.oblique import tilt_degrees
 from rareunet.routing import route_for
+from rareunet.world_grids import labels_on_grid
 from rareunet_training.evaluation import evaluate as evaluation
 from rareunet_training.evaluation.conditions import (
     clinical_conditions,
@@ -26,7 +27,7 @@ from rareunet_training.evaluation.conditions import (
     series,
     standard_conditions,
 )
-from rareunet_training.evaluation.evaluate import class_indices, evaluate, to_grid
+from rareunet_training.evaluation.evaluate import class_indices, evaluate
 from rareunet_training.evaluation.metrics import dice_per_class
 
 EVERYWHERE = [*standard_conditions(shape=(48, 56, 48)), coarser("thick 9 mm along A", [1, 9, 1])]
@@ -53,7 +54,7 @@ def displacements(condition, answer_of):
         true = centroid(sample.label, original.ijk_to_ras)
         volume, reference = condition.present(sample, 2)
         answer = answer_of(volume)
-        full = to_grid(answer, volume.ijk_to_ras, original.ijk_to_ras, original.shape)
+        full = labels_on_grid(answer, volume.ijk_to_ras, original.shape, original.ijk_to_ras)
         placed = (reference, volume), (answer, volume), (full, original)
         moved.append([centroid(label_map, grid.ijk_to_ras) - true for label_map, grid in placed])
     return np.mean(moved, axis=0), np.array(volume.spacing_mm)[::-1]
@@ -198,17 +199,6 @@ def test_gaps_between_slices_show_less_of_the_scan():
     assert volume.spacing_mm == (4, 1, 1)
     assert (volume.voxels == 7).all()
     assert reference.shape == volume.shape
-
-
-def test_label_map_on_another_grid_takes_the_nearest_voxel():
-    label_map = np.arange(1, 5, dtype=np.uint8).reshape(4, 1, 1)
-    coarse = np.diag([1.0, 1.0, 2.0, 1.0])
-    coarse[2, 3] = 0.5  # its first voxel begins where the fine one begins
-    fine = to_grid(label_map, coarse, np.eye(4), (10, 1, 1))[:, 0, 0]
-    assert fine.tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 0, 0]
-    flipped = np.diag([1.0, 1.0, -1.0, 1.0])
-    flipped[2, 3] = 3
-    assert to_grid(label_map, flipped, np.eye(4), (4, 1, 1))[:, 0, 0].tolist() == [4, 3, 2, 1]
 
 
 def test_label_values_become_classes_in_the_order_of_the_label_set():

@@ -94,7 +94,7 @@ def test_run_that_cannot_fit_is_refused_with_what_to_lower():
 )
 def test_step_holds_the_views_of_the_method(method, views):
     config = config_of_balls(f"fit.method={method}")
-    architecture = Architecture(**describe_bundle(config, samples(2).facts).architecture)
+    architecture = describe_bundle(config, samples(2).facts).architecture
     shapes = [((2, 1, size, size, size), (depth,) * 3) for size, depth in views]
     _, counted = _network_bytes(architecture, shapes)
     assert estimate(f"fit.method={method}").step == pytest.approx(OVERHEAD * counted)
