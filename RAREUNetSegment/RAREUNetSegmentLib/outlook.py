@@ -49,7 +49,7 @@ def describe_choice(parameters: Any, facts: ModelFacts | None) -> tuple[str, str
         facts: the chosen model's; None where none can be used.
     """
     sentence = _missing_choice(parameters, facts)
-    if sentence:
+    if sentence or facts is None:
         return sentence, sentence
     node = parameters.inputVolume
     try:

@@ -133,19 +133,18 @@ class WorkerClient:
         self._begun = False
         self._job = Job(request, message, self._hello is not None, on_progress, on_answer, on_failure)
         if self._hello is not None:
-            self._send(message)
+            self._send(process, message)
             return
         on_progress("start", 0.0)
         if is_new:
-            self._start()
+            self._start(process)
 
     def cancel(self) -> None:
         """Drops the scan at once, without a call back; a new worker warms up in the background."""
         if self.busy:
             self._stop()
             with contextlib.suppress(OSError):  # the next segment() tells why no folder can be made
-                self._make_process()
-                self._start()
+                self._start(self._make_process())
 
     def close(self) -> None:
         """Ends the worker and waits until it is gone with all its files."""
@@ -171,44 +170,47 @@ class WorkerClient:
         if process is not None:
             process.kill(worker)
 
-    def _start(self) -> None:
+    def _start(self, process: WorkerProcess) -> None:
         self._silence.start()
-        self._process.start()
+        process.start()
 
-    def _send(self, message: Segment) -> None:
+    def _send(self, process: WorkerProcess, message: Segment) -> None:
         self._silence.start()
-        self._process.send(message)
+        process.send(message)
 
     def _receive(self, message: Message) -> None:
-        if isinstance(message, Hello):
-            self._greet(message)
+        job, process = self._job, self._process
+        if process is None:
             return
-        if self._job is None or message.job != self._job.message.job:
+        if isinstance(message, Hello):
+            self._greet(message, process)
+            return
+        if job is None or message.job != job.message.job:
             return
         self._silence.stop()
         self._begun = True
         if isinstance(message, Progress):
-            self._job.on_progress(message.step, message.fraction)
+            job.on_progress(message.step, message.fraction)
         elif isinstance(message, Segmented):
-            self._take_answer(message)
+            self._take_answer(message, job, process)
         elif isinstance(message, Failure):
             self._fail(message)
 
-    def _greet(self, hello: Hello) -> None:
+    def _greet(self, hello: Hello, process: WorkerProcess) -> None:
         if (hello.protocol, hello.version) != (PROTOCOL_VERSION, __version__):
             self._fail(worker_failures.wrong_version(self._job_number, hello, __version__))
             return
         self._hello = hello
         self._silence.stop()
         if self._job is not None:
-            self._send(self._job.message)
+            self._send(process, self._job.message)
         else:
             self._idle.start()
 
-    def _take_answer(self, message: Segmented) -> None:
+    def _take_answer(self, message: Segmented, job: Job, process: WorkerProcess) -> None:
         try:
-            label_map = np.load(self._process.folder / LABEL_MAP_FILE, allow_pickle=False)
-            shape = self._job.request.channels[0].shape
+            label_map = np.load(process.folder / LABEL_MAP_FILE, allow_pickle=False)
+            shape = job.request.channels[0].shape
             if label_map.shape != shape or label_map.dtype.kind != "u":
                 raise RuntimeError(
                     f"the label map is {label_map.dtype} of {label_map.shape}, the scan {shape}"
@@ -217,7 +219,7 @@ class WorkerClient:
         except Exception as error:
             self._fail(dataclasses.replace(worker_failures.from_exception(message.job, error), refused=False))
             return
-        job = self._end_job()
+        self._end_job()
         job.on_answer(prediction)
 
     def _fail(self, failure: Failure) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,7 @@ class WorkerProcess:
                 if line.strip():
                     self._output.append(str(error))
                 continue
-            self._tell(lambda message=message: self._on_message(message))
+            self._tell(partial(self._on_message, message))
 
     def _read_errors(self) -> None:
         text = self._process.readAllStandardError().data().decode("utf-8", "replace")
@@ -131,13 +131,13 @@ class WorkerProcess:
         self._read_errors()
         self._read_messages()
         crashed = status == qt.QProcess.CrashExit
-        self._tell(lambda: self._on_end(exit_code, crashed))
+        self._tell(partial(self._on_end, exit_code, crashed))
         self._release()
 
     def _fail_to_start(self, error: Any) -> None:
         if error == qt.QProcess.FailedToStart:
             reason = self._process.errorString()
-            self._tell(lambda: self._on_not_started(reason))
+            self._tell(partial(self._on_not_started, reason))
             self._release()
 
     def _tell(self, news: Callable[[], None]) -> None:

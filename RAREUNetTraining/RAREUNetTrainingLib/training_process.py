@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,7 +75,7 @@ def start_process(command: Sequence[str], log: Path) -> Process:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"start_new_session": True}
-    if os.name == "nt":
+    if sys.platform == "win32":
         options = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
     with open(log, "ab") as file:
         return LaunchedProcess(
