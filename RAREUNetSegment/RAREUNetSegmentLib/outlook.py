@@ -13,8 +13,8 @@ from slicer.i18n import tr as _
 from rareunet.geometry import RegionOfInterest, box_of_region, canonical_spacing, seen_mm, whole_box
 from rareunet.oblique import LARGEST_TILT, tilt_degrees, turned_sentence
 from rareunet.preprocessing import route_of_scan
-from rareunet.scan_checks import FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT
-from rareunet.wording import times
+from rareunet.scan_checks import FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT, excess
+from rareunet.wording import capital, times
 from RAREUNetSegmentLib.choices import depth_number
 from RAREUNetSegmentLib.models import ModelFacts
 from RAREUNetSegmentLib.scene import ijk_to_world, region_from_node
@@ -62,9 +62,9 @@ def describe_choice(parameters: Any, facts: ModelFacts | None) -> tuple[str, str
             parameters.force,
         )
     except ValueError as error:
-        return str(error), f"⚠ {_capital(str(error))}"
-    lines = [f"{_capital(line)}." for line in (view.route, view.expected) if line]
-    lines += [f"⚠ {_capital(line)}" for line in view.warnings]
+        return str(error), f"⚠ {capital(str(error))}"
+    lines = [f"{capital(line)}." for line in (view.route, view.expected) if line]
+    lines += [f"⚠ {capital(line)}" for line in view.warnings]
     return "", "\n".join(lines)
 
 
@@ -126,15 +126,15 @@ def outlook_for(
     warnings = list(route.warnings)
     if straighten and turned_by > LARGEST_TILT:
         warnings.append(turned_sentence(turned_by, route.spacing_mm[0]))
-    excess = max(e / m for e, m in zip(extent, facts.largest_extent_mm, strict=True))
+    factor = excess(extent, facts.largest_extent_mm)
     shown, known = (times(reversed(mm), ".0f") for mm in (extent, facts.largest_extent_mm))
     seen = f"The field of view is {shown} mm, the model knows up to {known} mm"
-    if excess > FIELD_OF_VIEW_LIMIT and not force:
+    if factor > FIELD_OF_VIEW_LIMIT and not force:
         # Not refused here: the core leaves padding out, which only reading all voxels would tell.
         warnings.append(
             f"{seen}. Unless the rest is padding, Apply will refuse: place a region of interest around the structure."
         )
-    elif excess > FIELD_OF_VIEW_DOUBT:
+    elif factor > FIELD_OF_VIEW_DOUBT:
         warnings.append(f"{seen}: expect false findings, or make the region of interest smaller.")
     return Outlook(route.describe(), expected, tuple(warnings))
 
@@ -156,7 +156,3 @@ def expected_accuracy(card: Sequence[dict[str, Any]], spacing_mm: Sequence[float
         size, spread = "small" if error < 0 else "large", row.get("volume_error_percent_sd", 0.0)
         expected += f", volumes {abs(error):.0f} ± {spread:.0f} % too {size}"
     return expected
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]

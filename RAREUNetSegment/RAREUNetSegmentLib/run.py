@@ -13,6 +13,7 @@ import vtk
 
 from rareunet.channel_grids import join_channels
 from rareunet.prediction import Prediction
+from rareunet.wording import capital
 from rareunet.worker import failures as worker_failures
 from rareunet.worker.protocol import Failure
 from RAREUNetSegmentLib import own_segments, segments
@@ -176,8 +177,8 @@ class Run:
     def _describe(self, failure: Failure) -> Failed:
         nodes = [*self._nodes, self._target] if self._target else self._nodes
         report = make_report(failure, self.request, [node.GetName() for node in nodes])
-        text = f"{failure.cause} {failure.next_step}".strip()
-        return Failed(text[:1].upper() + text[1:], report, failure.refused)
+        text = capital(f"{failure.cause} {failure.next_step}".strip())
+        return Failed(text, report, failure.refused)
 
 
 def _changed_segments(target: Any, model_name: str) -> str:

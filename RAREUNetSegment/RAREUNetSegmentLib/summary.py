@@ -6,6 +6,7 @@ import html
 
 from rareunet.bundle import Label
 from rareunet.prediction import Prediction
+from rareunet.wording import capital
 
 
 def volumes_table(scan: str, prediction: Prediction) -> str:
@@ -37,4 +38,4 @@ def _row(label: Label, volume_ml: float) -> str:
 
 
 def _text(sentence: str) -> str:
-    return html.escape(sentence[:1].upper() + sentence[1:], quote=False)
+    return html.escape(capital(sentence), quote=False)

@@ -1,7 +1,8 @@
 """RARE-UNet: segments a 3D scan at the resolution it has.
 
-The core is plain Python: numpy, nibabel, safetensors and, once a network runs, torch. Names that need torch
-are imported on first use, so that `import rareunet` stays fast and Slicer's panel opens without torch.
+The core is plain Python over numpy. Everything else is imported on first use, so that `import rareunet` stays fast and
+Slicer's panel opens without it: torch and safetensors for a network, fastjsonschema for a model's description, nibabel,
+SimpleITK and pydicom for files, scipy for grids that are turned.
 
     from rareunet import Predictor, read_volume
     prediction = Predictor("hippocampus").predict(read_volume("scan.nii.gz"))

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch.nn import functional
 
-from rareunet.errors import DeviceError
+from rareunet.errors import DeviceError, first_line
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -54,8 +54,7 @@ def problem_with(name: str) -> str:
         features = functional.max_pool3d(functional.leaky_relu(features), 2)
         functional.conv_transpose3d(features, kernel, stride=2, padding=1, output_padding=1).sum().item()
     except Exception as error:  # whatever a driver raises, the answer is that it does not work
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        return f"a test convolution failed ({reason})"
+        return f"a test convolution failed ({first_line(error)})"
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,3 +46,13 @@ class Prediction:
     def describe(self) -> str:
         """One line for a person: what was done and how long it took."""
         return f"{self.route.describe()}. Done on {self.device} in {sum(self.seconds.values()):.1f} s."
+
+
+def volumes_ml(label_map: np.ndarray, labels: Iterable[Label], voxel_ml: float) -> dict[str, float]:
+    """Volume of each structure by name, ml.
+
+    Args:
+        label_map: (Z, Y, X) of the labels' values.
+        voxel_ml: volume of a voxel.
+    """
+    return {label.name: np.count_nonzero(label_map == label.value) * voxel_ml for label in labels}

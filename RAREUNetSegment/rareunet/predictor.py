@@ -17,7 +17,7 @@ from rareunet.device import best_device, choose_device
 from rareunet.geometry import RegionOfInterest, within_region
 from rareunet.inference.ladder import Ladder, run_on_ladder
 from rareunet.network import RAREUNet
-from rareunet.prediction import Prediction
+from rareunet.prediction import Prediction, volumes_ml
 from rareunet.preprocessing import NetworkGrid, to_input_grid, to_input_part, to_network_grid
 from rareunet.routing import Router, route_for
 from rareunet.scan_checks import check_scan
@@ -115,12 +115,10 @@ class Predictor:
             is_constant = not image.any()
             if is_constant:
                 logits[1:] = logits.min() - 1  # nothing but background
-            outside = np.zeros((1, 1, 1), dtype=bool)
-            if region is not None:  # on an oblique scan grid.box holds more than the region
-                outside = ~within_region(region, grid.box, volume.ijk_to_ras)
+            outside = _outside(region, grid, volume)
             label_map = _label_map(logits, grid, bundle, outside)
             probabilities = _probabilities(logits, grid, outside) if with_probabilities else None
-            volumes = _volumes_ml(label_map, volume, bundle)
+            volumes = volumes_ml(label_map, bundle.labels, volume.voxel_ml)
             certainty = certainty_of(logits, [ml > 0 for ml in volumes.values()])
         progress("finish", 1.0)
         warnings += [
@@ -152,7 +150,7 @@ def _label_map(logits: np.ndarray, grid: NetworkGrid, bundle: Bundle, outside: n
     """Logits (K, Z, Y, X) on the network grid -> the labels' own values (Z, Y, X) on the scan's grid.
 
     Args:
-        outside: bool (Z, Y, X) of grid.box, or one for all: what is background whatever the logits say.
+        outside: from _outside; what is background whatever the logits say.
     """
     values = np.array([0, *(label.value for label in bundle.labels)])
     values = values.astype(np.min_scalar_type(values.max()))
@@ -160,10 +158,13 @@ def _label_map(logits: np.ndarray, grid: NetworkGrid, bundle: Bundle, outside: n
     return to_input_grid(np.where(outside, values[0], part[0]), grid)
 
 
-def _volumes_ml(label_map: np.ndarray, volume: Volume, bundle: Bundle) -> dict[str, float]:
-    """Volume of each structure by name, ml."""
-    found = {label.name: int(np.count_nonzero(label_map == label.value)) for label in bundle.labels}
-    return {name: voxels * volume.voxel_ml for name, voxels in found.items()}
+def _outside(region: RegionOfInterest | None, grid: NetworkGrid, volume: Volume) -> np.ndarray:
+    """bool (Z, Y, X) of grid.box, or one for all: which of its voxels the region leaves out."""
+    if region is None:
+        return np.zeros((1, 1, 1), dtype=bool)
+    return ~within_region(
+        region, grid.box, volume.ijk_to_ras
+    )  # on an oblique scan the box holds more than the region
 
 
 def _probabilities(logits: np.ndarray, grid: NetworkGrid, outside: np.ndarray) -> np.ndarray:

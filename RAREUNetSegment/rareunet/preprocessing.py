@@ -18,6 +18,7 @@ from rareunet.geometry import (
     Box,
     RegionOfInterest,
     Reorientation,
+    Shape,
     Triple,
     box_of_region,
     canonical_spacing,
@@ -234,7 +235,7 @@ def _without_padding(
     return kept[0], kept[1], kept[2]
 
 
-def network_shape(shape: Sequence[int], route: Route) -> tuple[int, int, int]:
+def network_shape(shape: Sequence[int], route: Route) -> Shape:
     """Size (Z, Y, X) after resampling to the network's spacing; the field of view stays the same."""
     z, y, x = (
         max(1, round(n * spacing / target))
@@ -243,16 +244,22 @@ def network_shape(shape: Sequence[int], route: Route) -> tuple[int, int, int]:
     return z, y, x
 
 
+def multiples_of(stages: int, axis_depths: Sequence[int]) -> Shape:
+    """What each axis of a grid must be a multiple of, for its poolings."""
+    z, y, x = (2 ** (stages - depth) for depth in axis_depths)
+    return z, y, x
+
+
 def padding_for(shape: Sequence[int], route: Route, stages: int) -> tuple[tuple[int, int], ...]:
     """Voxels to add (before, after) each axis so that the poolings fit; an odd one goes before."""
-    multiples = [2 ** (stages - depth) for depth in route.axis_depths]
+    multiples = multiples_of(stages, route.axis_depths)
     needed = [-(-size // multiple) * multiple for size, multiple in zip(shape, multiples, strict=True)]
-    if needed == multiples:  # one voxel at the bottleneck: instance norm needs two
+    if tuple(needed) == multiples:  # one voxel at the bottleneck: instance norm needs two
         cheapest = multiples.index(min(multiples))
         needed[cheapest] *= 2
     return tuple(((n - size + 1) // 2, (n - size) // 2) for n, size in zip(needed, shape, strict=True))
 
 
-def _triple(shape: Sequence[int]) -> tuple[int, int, int]:
+def _triple(shape: Sequence[int]) -> Shape:
     z, y, x = (int(n) for n in shape)
     return z, y, x

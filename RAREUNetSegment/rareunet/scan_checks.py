@@ -106,17 +106,17 @@ def _field_of_view_warnings(
 ) -> list[str]:
     largest, smallest = bundle.field_of_view_mm["largest"], bundle.field_of_view_mm["smallest"]
     seen = seen_mm(box, volume.ijk_to_ras, region)
-    if _excess(seen, largest) > FIELD_OF_VIEW_DOUBT:  # perhaps by padding alone
+    if excess(seen, largest) > FIELD_OF_VIEW_DOUBT:  # perhaps by padding alone
         seen = seen_mm(scanned_box(volume, box), volume.ijk_to_ras, region)
-    excess = _excess(seen, largest)
+    factor = excess(seen, largest)
     shown, known, least = (times(reversed(extent), ".0f") for extent in (seen, largest, smallest))
     message = (
         f"{volume.name} shows {shown} mm, the model {bundle.name} knows crops of up to {known} mm (R x A x S)"
     )
     advice = "place a region of interest of about that size around the structure."
-    if excess > FIELD_OF_VIEW_LIMIT and not force:
+    if factor > FIELD_OF_VIEW_LIMIT and not force:
         raise FieldOfViewError(f"{message}: {advice}")
-    if excess > FIELD_OF_VIEW_DOUBT:
+    if factor > FIELD_OF_VIEW_DOUBT:
         return [f"{message}: expect false findings, or {advice}"]
     if any(s < 0.6 * m for s, m in zip(seen, smallest, strict=True)):
         return [
@@ -126,6 +126,6 @@ def _field_of_view_warnings(
     return []
 
 
-def _excess(extent: Sequence[float], largest: Sequence[float]) -> float:
+def excess(extent: Sequence[float], largest: Sequence[float]) -> float:
     """By which factor an extent (S, A, R) exceeds the largest that the model knows."""
     return max(mm / limit for mm, limit in zip(extent, largest, strict=True))

@@ -103,7 +103,7 @@ def find_scans(paths: Sequence[FilePath], channels: int) -> list[Path | list[Pat
         channels: how many the model has; for one channel such numbers count scans, and each file is one.
 
     Raises:
-        ValueError: a folder holds no scan.
+        ValueError: a folder holds no scan, or DICOM files beside other images.
     """
     scans: list[Path | list[Path]] = []
     for path in map(Path, paths):

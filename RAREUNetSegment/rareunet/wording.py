@@ -18,3 +18,8 @@ def some(names: Sequence[str], most: int = 4) -> str:
     """The first few names, and how many more there are."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def capital(sentence: str) -> str:
+    """The sentence with a capital letter, for where it stands alone."""
+    return sentence[:1].upper() + sentence[1:]

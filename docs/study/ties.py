@@ -15,7 +15,7 @@ import numpy as np
 from pairs import held_out_samples, print_pairs
 
 from rareunet.volume import Volume
-from rareunet_training.data.degradation import class_fractions
+from rareunet_training.data.degradation import degrade
 from rareunet_training.data.samples import Sample, class_indices
 from rareunet_training.evaluation.baselines import UpsampledPredictor
 from rareunet_training.evaluation.conditions import coarser
@@ -37,8 +37,9 @@ CONDITIONS = [
 def tied(sample: Sample, volume: Volume, classes: int) -> np.ndarray:
     """Voxels (Z, Y, X) of the presented volume in which two classes share the first place."""
     steps = [coarse / fine for coarse, fine in zip(volume.spacing_mm, sample.spacing_mm, strict=True)]
-    fractions = np.sort(class_fractions(sample.label, classes, volume.shape, steps), axis=0)
-    return fractions[-1] - fractions[-2] < 1e-3
+    masks = (sample.label == np.arange(classes)[:, None, None, None]).astype(np.float32)
+    *_, second, first = np.sort(degrade(masks, volume.shape, steps), axis=0)
+    return first - second < 1e-3
 
 
 def main() -> None:

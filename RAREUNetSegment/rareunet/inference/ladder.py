@@ -22,8 +22,9 @@ from rareunet.errors import MemoryLadderError, is_out_of_memory
 from rareunet.geometry import Shape
 from rareunet.inference.free_memory import free_bytes
 from rareunet.inference.memory import walk_bytes
-from rareunet.inference.tiling import blend, count_tiles, multiples_of, smaller_tiles
+from rareunet.inference.tiling import blend, count_tiles, smaller_tiles
 from rareunet.network import RAREUNet
+from rareunet.preprocessing import multiples_of
 from rareunet.routing import AxisDepths, Route
 
 log = logging.getLogger(__name__)

@@ -32,12 +32,6 @@ class Tile:
     weights: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def multiples_of(stages: int, axis_depths: Sequence[int]) -> Shape:
-    """What each axis of a grid must be a multiple of, for its poolings."""
-    z, y, x = (2 ** (stages - depth) for depth in axis_depths)
-    return z, y, x
-
-
 def tile_starts(size: int, tile: int, multiple: int) -> list[int]:
     """First voxels of the tiles along one axis: multiples of `multiple`, as few as the overlap allows, spread evenly.
 

@@ -6,7 +6,7 @@ import errno
 import re
 import traceback
 
-from rareunet.errors import MemoryLadderError, is_out_of_memory
+from rareunet.errors import MemoryLadderError, first_line, is_out_of_memory
 from rareunet.worker.protocol import PROTOCOL_VERSION, Failure, Hello
 
 # What Slicer's launcher, through which PythonSlicer runs, says of a process that crashed; it ends with code 1 then.
@@ -22,33 +22,32 @@ AGAIN = "Press Apply again, which starts the process anew. If it happens again, 
 def from_exception(job: int, error: BaseException) -> Failure:
     """The failure that an exception of the core means. A ValueError is the request's fault and says all itself."""
     details = "".join(traceback.format_exception(error))
-    text = str(error).strip() or type(error).__name__
     if isinstance(error, ValueError):
-        return Failure(job, True, text, "", details)
-    cause, next_step = _cause_and_next_step(error, text)
+        return Failure(job, True, str(error).strip() or type(error).__name__, "", details)
+    cause, next_step = _cause_and_next_step(error)
     return Failure(job, False, cause, next_step, details)
 
 
-def _cause_and_next_step(error: BaseException, text: str) -> tuple[str, str]:
-    first_line = text.splitlines()[0]
+def _cause_and_next_step(error: BaseException) -> tuple[str, str]:
+    told = first_line(error)
     if isinstance(error, MemoryLadderError):
-        return text, ""
+        return str(error), ""
     if is_out_of_memory(error):
-        return f"the memory is not enough for this scan ({first_line}).", LESS_MEMORY
+        return f"the memory is not enough for this scan ({told}).", LESS_MEMORY
     if isinstance(error, ImportError):
         package = error.name or "a package"
         return (
-            f"the Python package {package} can't be loaded ({first_line}).",
+            f"the Python package {package} can't be loaded ({told}).",
             "Press Apply again and let it install what is missing; restart Slicer if it was updated just now.",
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk of the temporary folder is full.", "Free some space and press Apply again."
-    if isinstance(error, RuntimeError) and GRAPHICS_CARD.search(text):
+    if isinstance(error, RuntimeError) and GRAPHICS_CARD.search(str(error)):
         return (
-            f"the graphics card failed ({first_line}).",
+            f"the graphics card failed ({told}).",
             "Press Apply again; if it happens again, choose the processor under Advanced > Compute on.",
         )
-    return f"the segmentation failed ({type(error).__name__}: {first_line}).", AGAIN
+    return f"the segmentation failed ({type(error).__name__}: {told}).", AGAIN
 
 
 def ended(job: int, exit_code: int, crashed: bool, output: str) -> Failure:

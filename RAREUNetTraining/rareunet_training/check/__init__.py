@@ -4,7 +4,7 @@ files -> CaseReading -> CaseFacts (judged by what the model expects) -> CheckRep
 """
 
 from rareunet_training.check.facts import CaseFacts, Finding
-from rareunet_training.check.report import CheckReport, check_cases, recheck
+from rareunet_training.check.report import CheckReport, check_cases
 from rareunet_training.check.report_files import read_report, write_report
 
-__all__ = ["CaseFacts", "CheckReport", "Finding", "check_cases", "read_report", "recheck", "write_report"]
+__all__ = ["CaseFacts", "CheckReport", "Finding", "check_cases", "read_report", "write_report"]

@@ -86,6 +86,7 @@ def check_cases(
     model: ModelConfig,
     on_case: OnCase = lambda: None,
     labels_alone: Sequence[str] = (),
+    previous: CheckReport | None = None,
 ) -> CheckReport:
     """Reads every case, one at a time, and judges it by the model.
 
@@ -94,18 +95,8 @@ def check_cases(
         model: what to judge by; empty channels or labels accept what the data have, and are proposed.
         on_case: called after each case.
         labels_alone: names of label maps that no case has, see layouts.labels_without_scan.
+        previous: what was found before; only cases with a file that changed in size or time since are read again.
     """
-    return recheck(cases, model, None, on_case, labels_alone)
-
-
-def recheck(
-    cases: Sequence[Case],
-    model: ModelConfig,
-    previous: CheckReport | None,
-    on_case: OnCase = lambda: None,
-    labels_alone: Sequence[str] = (),
-) -> CheckReport:
-    """Like check_cases, but reads only the cases with a file that changed in size or time since `previous`."""
     known = {case.name: case for case in previous.cases} if previous else {}
     readings = []
     for case in cases:

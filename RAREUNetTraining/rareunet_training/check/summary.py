@@ -1,4 +1,4 @@
-"""A report in few words: what the table on the terminal and the HTML page both show."""
+"""A report in few words: what the terminal's table, the HTML page, the panel and `fit` show of it."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from rareunet_training.configuration import read_config
-    from rareunet_training.evaluation.comparison import compare, missed_alone
-    from rareunet_training.reports.comparison_output import Comparison, show, write, write_score_files
+    from rareunet_training.evaluation.comparison import Comparison, compare, missed_alone
+    from rareunet_training.reports.comparison_output import show, write, write_score_files
 
     names, overrides = split_words(arguments.contestants, arguments.overrides)
     if len(names) < 2:

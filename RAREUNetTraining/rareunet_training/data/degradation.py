@@ -32,13 +32,6 @@ def degrade(
     return image
 
 
-def class_fractions(
-    label: np.ndarray, classes: int, sizes: Sequence[int], steps: Sequence[float]
-) -> np.ndarray:
-    """Share (K, Z, Y, X) of each coarse voxel that each class fills, float32; arguments as in `majority_label`."""
-    return np.stack([_class_fraction(label, index, sizes, steps) for index in range(classes)])
-
-
 def majority_label(
     label: np.ndarray, classes: int, sizes: Sequence[int], steps: Sequence[float]
 ) -> np.ndarray:
@@ -52,17 +45,10 @@ def majority_label(
     majority = np.zeros(tuple(sizes), np.uint8)
     most = np.zeros(tuple(sizes), np.float32)
     for index in range(classes):  # one at a time: all at once take nine bytes per voxel and class
-        fraction = _class_fraction(label, index, sizes, steps)
+        fraction = degrade((label == index).astype(np.float32)[np.newaxis], sizes, steps)[0]
         majority[fraction > most] = index
         most = np.maximum(most, fraction)
     return majority
-
-
-def _class_fraction(
-    label: np.ndarray, index: int, sizes: Sequence[int], steps: Sequence[float]
-) -> np.ndarray:
-    """Share (Z, Y, X) of each coarse voxel that one class fills, float32."""
-    return degrade((label == index).astype(np.float32)[np.newaxis], sizes, steps)[0]
 
 
 def corner_label(label: np.ndarray, depth: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from rareunet.bundle import Bundle
 from rareunet.geometry import Reorientation
 from rareunet.intensity import normalise
 from rareunet.network import RAREUNet
-from rareunet.prediction import Prediction
+from rareunet.prediction import Prediction, volumes_ml
 from rareunet.predictor import Predictor
 from rareunet.preprocessing import network_shape
 from rareunet.resampling import resample
@@ -62,7 +62,7 @@ class UpsampledPredictor:
         classes = class_indices(prediction.label_map, values)
         coarse = majority_label(classes, len(values) + 1, size, steps) if shape != size else classes
         label_map = np.array([0, *values], prediction.label_map.dtype)[coarse]
-        return _answer(prediction, volume, reorientation.invert(label_map[None])[0], bundle, start)
+        return _answer(prediction, volume, reorientation.invert(label_map[None])[0], start)
 
 
 class PaddedPredictor:
@@ -87,7 +87,7 @@ class PaddedPredictor:
         padded = _scan(crop_or_pad(image, starts, shape), bundle.reference_spacing_mm)
         prediction = self._predictor.predict(padded, force=force)
         inner = crop_or_pad(prediction.label_map[None], [-start for start in starts], size)
-        return _answer(prediction, volume, reorientation.invert(inner)[0], bundle, start)
+        return _answer(prediction, volume, reorientation.invert(inner)[0], start)
 
 
 def _scan(image: np.ndarray, spacing_mm: Sequence[float]) -> Volume:
@@ -95,11 +95,9 @@ def _scan(image: np.ndarray, spacing_mm: Sequence[float]) -> Volume:
     return Volume(image, np.diag([*reversed(spacing_mm), 1.0]))
 
 
-def _answer(
-    prediction: Prediction, volume: Volume, label_map: np.ndarray, bundle: Bundle, start: float
-) -> Prediction:
+def _answer(prediction: Prediction, volume: Volume, label_map: np.ndarray, start: float) -> Prediction:
     """The prediction with a label map on the scan's own grid, and all seconds since `start`."""
-    volumes = {label.name: int((label_map == label.value).sum()) * volume.voxel_ml for label in bundle.labels}
+    volumes = volumes_ml(label_map, prediction.labels, volume.voxel_ml)
     seconds = prediction.seconds
     presenting = time.perf_counter() - start - sum(seconds.values())
     return replace(

@@ -92,6 +92,32 @@ class _Pair:
 Pairs = Mapping[str, _Pair]  # by case
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Score sets, and what each but the first differs by from the first.
+
+    Attributes:
+        sets: of the contestants.
+        pairs: for each set but the first, the differences by condition, then by mean over several.
+        absences: for each set but the first, what was left out, in words.
+        metric: one of metrics.METRICS.
+        frame: "scan" or "world", see comparison.compare.
+        published: a table of published.PUBLISHED to show beside, or ''.
+    """
+
+    sets: Sequence[ScoreSet]
+    pairs: Sequence[Sequence[PairedDifference]]
+    absences: Sequence[Sequence[str]]
+    metric: str
+    frame: str
+    published: str = ""
+
+    @property
+    def left_out(self) -> list[str]:
+        """All that was left out."""
+        return [sentence for sentences in self.absences for sentence in sentences]
+
+
 def compare(
     base: ScoreSet, other: ScoreSet, metric: str = "dice", frame: str = "scan"
 ) -> list[PairedDifference]:

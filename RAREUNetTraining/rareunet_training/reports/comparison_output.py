@@ -6,38 +6,16 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from itertools import chain
+from dataclasses import asdict
 from pathlib import Path
 
 from rareunet.whole_files import replacing, write_whole
-from rareunet_training.evaluation.comparison import PairedDifference, title_of
+from rareunet_training.evaluation.comparison import Comparison, PairedDifference, title_of
 from rareunet_training.evaluation.metrics import METRICS
 from rareunet_training.evaluation.paper_table import paper_table
 from rareunet_training.evaluation.predictions import folder_name
 from rareunet_training.evaluation.score_files import ScoreSet, plain, write_scores
 from rareunet_training.evaluation.scores import memory_note
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Score sets, and what each but the first differs by from the first.
-
-    Attributes:
-        sets: of the contestants.
-        pairs: for each set but the first, the differences by condition, then by mean over several.
-        absences: for each set but the first, what was left out, in words.
-        metric: one of metrics.METRICS.
-        frame: "scan" or "world", see comparison.compare.
-        published: a table of published.PUBLISHED to show beside, or ''.
-    """
-
-    sets: Sequence[ScoreSet]
-    pairs: Sequence[Sequence[PairedDifference]]
-    absences: Sequence[Sequence[str]]
-    metric: str
-    frame: str
-    published: str = ""
 
 
 def show(comparison: Comparison) -> None:
@@ -100,8 +78,7 @@ def write(comparison: Comparison, output: Path) -> None:
 
     metric, frame = comparison.metric, comparison.frame
     rows = [asdict(difference) for differences in comparison.pairs for difference in differences]
-    left_out = list(chain.from_iterable(comparison.absences))
-    content = {"metric": metric, "frame": frame, "differences": plain(rows), "left_out": left_out}
+    content = {"metric": metric, "frame": frame, "differences": plain(rows), "left_out": comparison.left_out}
     write_whole(output / "comparison.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     with (
         replacing(output / "comparison.csv") as temporary,
@@ -113,16 +90,7 @@ def write(comparison: Comparison, output: Path) -> None:
             low, high = row.pop("interval")
             writer.writerow(row | {"low": low, "high": high})
     figure = trade_off(comparison.sets, comparison.published)
-    write_comparison_page(
-        comparison.sets,
-        comparison.pairs,
-        metric,
-        frame,
-        output / "comparison.html",
-        figure,
-        comparison.published,
-        left_out,
-    )
+    write_comparison_page(comparison, output / "comparison.html", figure)
     if figure is not None:
         with replacing(output / "trade_off.png") as temporary:
             figure.savefig(temporary, dpi=150)

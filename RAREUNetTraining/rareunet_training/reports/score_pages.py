@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from rareunet.whole_files import write_whole
 from rareunet.wording import times
 from rareunet_training.evaluation.baselines import BASELINES
-from rareunet_training.evaluation.comparison import PairedDifference, title_of
+from rareunet_training.evaluation.comparison import Comparison, PairedDifference, title_of
 from rareunet_training.evaluation.conditions import SCALES
 from rareunet_training.evaluation.metrics import METRICS
 from rareunet_training.evaluation.paper_table import paper_rows
@@ -71,36 +71,26 @@ def write_score_page(scores: ScoreSet, path: Path) -> None:
     )
 
 
-def write_comparison_page(
-    sets: Sequence[ScoreSet],
-    pairs: Sequence[Sequence[PairedDifference]],
-    metric: str,
-    frame: str,
-    path: Path,
-    seconds_figure: Figure | None = None,
-    published: str = "",
-    left_out: Sequence[str] = (),
-) -> None:
-    """Writes the page of a comparison; the first set is the base of all pairs.
+def write_comparison_page(comparison: Comparison, path: Path, seconds_figure: Figure | None = None) -> None:
+    """Writes the page of a comparison.
 
     Args:
         seconds_figure: Dice against seconds, see trade_off.trade_off; None leaves it out.
-        published: one of published.PUBLISHED, to stand beside the published scales; '' for none.
-        left_out: sentences about structures that are not paired, see comparison.missed_alone.
     """
+    sets, pairs, metric = comparison.sets, comparison.pairs, comparison.metric
     title = title_of(metric)
     _write(
         "comparison.html.jinja",
         path,
         names=", ".join(scores.name for scores in sets),
         models=_models(sets),
-        title=f"{title} {FRAMES[frame]}",
+        title=f"{title} {FRAMES[comparison.frame]}",
         forest=_image(differences_by_condition(pairs, title)),
         tables=[table for differences in pairs for table in _paired(differences, metric)],
         spacing_plot=_image(dice_by_spacing(sets)),
         seconds_plot=_image(seconds_figure),
-        papers=_papers(sets, published),
-        left_out=left_out,
+        papers=_papers(sets, comparison.published),
+        left_out=comparison.left_out,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from rareunet.intensity import IntensityRule
-from rareunet_training.check import CheckReport, read_report, recheck, write_report
+from rareunet_training.check import CheckReport, check_cases, read_report, write_report
 from rareunet_training.check.summary import group
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.data.cases import Case, find_cases, split_cases
@@ -65,10 +65,8 @@ def _check(cases: Sequence[Case], config: TrainingConfig, output: Path | None) -
     path = output / "check.json" if output is not None else None
     # disable=None: no bar where stderr is a file.
     with tqdm(total=len(cases), desc="check", unit="case", file=sys.stderr, disable=None, leave=False) as bar:
-        report = recheck(
-            cases, config.model, _earlier(path), bar.update,
-            labels_without_scan(Path(config.data.folder), config.data.labels),
-        )  # fmt: skip
+        alone = labels_without_scan(Path(config.data.folder), config.data.labels)
+        report = check_cases(cases, config.model, bar.update, alone, _earlier(path))
     if path is not None:
         for target in (path, path.with_suffix(".html")):
             write_report(report, target)

@@ -12,11 +12,11 @@ from rareunet.inference.tiling import (
     blend,
     blending_weights,
     count_tiles,
-    multiples_of,
     smaller_tiles,
     tile_starts,
     tiles,
 )
+from rareunet.preprocessing import multiples_of
 
 
 @pytest.mark.parametrize(

@@ -76,20 +76,24 @@ def test_failed_write_keeps_the_old_report(report, tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".check*"))
 
 
-def test_recheck_reads_only_what_changed_and_judges_anew(folder, report, monkeypatch):
+def test_a_check_with_a_previous_one_reads_only_what_changed_and_judges_anew(folder, report, monkeypatch):
     cases, read = find_cases(folder), []
     original = report_module.read_case
     monkeypatch.setattr(report_module, "read_case", lambda case: read.append(case.name) or original(case))
-    assert check.recheck(cases, MODEL, report) == report
+    assert check.check_cases(cases, MODEL, previous=report) == report
     assert read == []
     add(folder, "case_07", value=5)
     os.utime(folder / "labels" / "case_09.nii.gz", ns=(1, 1))
     add(folder, "new")
-    again = check.recheck(find_cases(folder), replace(MODEL, reference_spacing_mm=[2.0, 2.0, 2.0]), report)
+    again = check.check_cases(
+        find_cases(folder), replace(MODEL, reference_spacing_mm=[2.0, 2.0, 2.0]), previous=report
+    )
     assert read == ["case_07", "case_09", "new"]
     assert {f.case for f in again.errors} == {"case_07", "case_33"}
     assert again.cases[1].axis_depths == (1, 0, 0)
-    assert check.check_cases(find_cases(folder), MODEL) == check.recheck(find_cases(folder), MODEL, again)
+    assert check.check_cases(find_cases(folder), MODEL) == check.check_cases(
+        find_cases(folder), MODEL, previous=again
+    )
 
 
 def test_a_case_that_could_not_be_read_is_read_again(folder, monkeypatch):
@@ -103,7 +107,7 @@ def test_a_case_that_could_not_be_read_is_read_again(folder, monkeypatch):
         patched.setattr("rareunet_training.check.reading.read_volume", fail)
         before = check.check_cases(cases, MODEL)
     assert {finding.case for finding in before.errors} >= {case.name for case in cases}
-    assert check.recheck(cases, MODEL, before) == check.check_cases(cases, MODEL)
+    assert check.check_cases(cases, MODEL, previous=before) == check.check_cases(cases, MODEL)
 
 
 def test_header_with_its_voxels_elsewhere_is_always_read(tmp_path):
@@ -118,7 +122,7 @@ def test_header_with_its_voxels_elsewhere_is_always_read(tmp_path):
     before = check.check_cases(cases, MODEL)
     assert before.findings == ()
     (tmp_path / "images" / "a.raw").write_bytes((voxels + 1).tobytes())
-    assert check.recheck(cases, MODEL, before).cases[0].intensities[0].largest == 120
+    assert check.check_cases(cases, MODEL, previous=before).cases[0].intensities[0].largest == 120
 
 
 def test_progress(folder):

@@ -90,14 +90,14 @@ def test_label_map_without_a_scan_is_told(tmp_path, capsys):
 
 def test_unchanged_scans_are_not_read_again(tmp_path, monkeypatch):
     write_data_set(tmp_path)
-    output, earlier, real = tmp_path / "out", [], loading.recheck
+    output, earlier, real = tmp_path / "out", [], loading.check_cases
     output.mkdir()
 
-    def recheck(cases, model, known, *others):
+    def checked(cases, model, on_case, alone, known):
         earlier.append(known and len(known.cases))
-        return real(cases, model, known, *others)
+        return real(cases, model, on_case, alone, known)
 
-    monkeypatch.setattr(loading, "recheck", recheck)
+    monkeypatch.setattr(loading, "check_cases", checked)
     load_data(config_of(tmp_path), output)
     load_data(config_of(tmp_path), output)
     (output / "check.json").write_text("{")  # of a run that was killed
