@@ -110,7 +110,8 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.runDisplay = RunDisplay(self.ui)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneChanged)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneChanged)
         self.ui.modelComboBox.connect("activated(int)", self.onModelChosen)
         self.ui.modelFolderEdit.connect("currentPathChanged(QString)", self.onModelFolderChanged)
         self.ui.modelFolderEdit.connect("validInputChanged(bool)", self.onModelFolderValid)
@@ -134,7 +135,8 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._cancelRun()
         self.setParameterNode(None)
 
-    def onSceneEndClose(self, caller: Any = None, event: Any = None) -> None:
+    def onSceneChanged(self, caller: Any = None, event: Any = None) -> None:
+        """Another scene, or one that was added to this one, brings choices of its own."""
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -213,6 +215,8 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _forgetForeignOutput(self) -> None:
         """Another scan was chosen: its result must not replace that of the one before."""
         parameters = self._parameterNode
+        if slicer.mrmlScene.IsImporting():  # its nodes come one by one, and are not connected yet
+            return
         if segments.shows_another_scan(parameters.outputSegmentation, parameters.inputVolume):
             parameters.outputSegmentation = None
 
@@ -387,6 +391,8 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
             dependencies.ensure_packages()  # first: while it asks and installs, the scene can change
         nodes = list(volumeNode) if isinstance(volumeNode, (list, tuple)) else [volumeNode]
         channels, box = scene.volumes_from_nodes(nodes), scene.region_from_node(regionOfInterest)
+        if outputSegmentation is not None:
+            scene.check_node("outputSegmentation", outputSegmentation, "vtkMRMLSegmentationNode")
         request = Request(channels, box, model, device, depth_number(entryDepth), force, memoryGb or None)
         engine = InProcess(self.predictorFactory) if self.predictorFactory else shared_worker()
         return Run(engine, nodes, request, outputSegmentation)

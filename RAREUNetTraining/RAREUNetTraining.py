@@ -144,7 +144,8 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for widget in (self.ui.casesTable, self.ui.checkLabel):
             widget.visible = False
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneChanged)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneChanged)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
@@ -161,7 +162,7 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller: Any = None, event: Any = None) -> None:
         self.setParameterNode(None)
 
-    def onSceneEndClose(self, caller: Any = None, event: Any = None) -> None:
+    def onSceneChanged(self, caller: Any = None, event: Any = None) -> None:
         if self.parent.isEntered:
             self.initializeParameterNode()
 

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from slicer.i18n import tr as _
 
-from rareunet.geometry import RegionOfInterest, box_of_region, canonical_spacing, seen_mm, whole_box
-from rareunet.oblique import LARGEST_TILT, tilt_degrees, turned_sentence
+from rareunet.geometry import RegionOfInterest, box_of_region, canonical_spacing, whole_box
 from rareunet.preprocessing import route_of_scan
-from rareunet.scan_checks import FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT, excess
+from rareunet.scan_checks import FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT, excess, shown_mm
 from rareunet.wording import capital, times
 from RAREUNetSegmentLib.choices import depth_number
 from RAREUNetSegmentLib.models import ModelFacts
 from RAREUNetSegmentLib.scene import ijk_to_world, region_from_node
 
-# A measurement speaks for a scan when no axis' spacing differs from it by more than this factor.
-NEAREST_FACTOR = math.sqrt(2)
+# A measurement speaks for a scan when no axis is finer by more than the first factor, or coarser by more than the
+# second: beyond the coarsest that was measured Dice falls steeply.
+FINER_FACTOR, COARSER_FACTOR = math.sqrt(2), 1.1
 TOLD_VOLUME_ERROR = 5.0  # percent: volumes that are off by as much or more, on average, are told of
 
 MOST_CHANNELS = 4  # that the panel has selectors for
@@ -110,12 +110,16 @@ def outlook_for(
     """
     spacing = canonical_spacing(ijk_to_ras)
     box = whole_box(shape) if region is None else box_of_region(region, shape, ijk_to_ras)
-    extent = seen_mm(box, ijk_to_ras, region)
-    turned_by = tilt_degrees(ijk_to_ras)
     straighten = facts.straighten_turned
+    extent = shown_mm(box, ijk_to_ras, region, straighten)
     route, automatic = (
         route_of_scan(
-            ijk_to_ras, facts.reference_spacing_mm, facts.deepest, depth, straighten_turned=straighten
+            ijk_to_ras,
+            facts.reference_spacing_mm,
+            facts.deepest,
+            depth,
+            straighten_turned=straighten,
+            has_region=region is not None,
         )
         for depth in (entry_depth, None)
     )
@@ -124,8 +128,6 @@ def outlook_for(
     if expected and route != automatic:
         expected = "accuracy was not measured for this entry depth"
     warnings = list(route.warnings)
-    if straighten and turned_by > LARGEST_TILT:
-        warnings.append(turned_sentence(turned_by, route.spacing_mm[0]))
     factor = excess(extent, facts.largest_extent_mm)
     shown, known = (times(reversed(mm), ".0f") for mm in (extent, facts.largest_extent_mm))
     seen = f"The field of view is {shown} mm, the model knows up to {known} mm"
@@ -144,12 +146,15 @@ def expected_accuracy(card: Sequence[dict[str, Any]], spacing_mm: Sequence[float
     if not card:
         return ""
 
-    def distance(row: dict[str, Any]) -> float:
-        return max(abs(math.log(mm / own)) for mm, own in zip(spacing_mm, row["spacing_mm"], strict=True))
+    def doublings(row: dict[str, Any]) -> list[float]:
+        """By how many doublings each axis of the scan is coarser."""
+        return [math.log2(mm / own) for mm, own in zip(spacing_mm, row["spacing_mm"], strict=True)]
 
-    row = min(card, key=distance)
-    if distance(row) > math.log(NEAREST_FACTOR) + 1e-6:
+    finest, coarsest = -math.log2(FINER_FACTOR) - 1e-6, math.log2(COARSER_FACTOR) + 1e-6
+    near = [row for row in card if all(finest <= d <= coarsest for d in doublings(row))]
+    if not near:
         return "accuracy was not measured near this voxel size"
+    row = min(near, key=lambda row: max(map(abs, doublings(row))))
     expected = f"expected Dice {row['dice_mean']:.2f} ± {row['dice_sd']:.2f} ({row['cases']} scans, {row['condition']})"
     error = row.get("volume_error_percent_mean", 0.0)
     if abs(error) >= TOLD_VOLUME_ERROR:

@@ -73,6 +73,7 @@ def route_of(request: Request) -> str:
             facts.deepest,
             request.entry_depth,
             straighten_turned=facts.straighten_turned,
+            has_region=request.region is not None,
         )
     except ValueError as error:
         return f"none ({error})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,6 +37,16 @@ class Request:
     force: bool
     memory_gb: float | None = None
 
+    def __post_init__(self) -> None:
+        for name, value, kinds, accepted in (
+            ("model", self.model, str, "the name of a model or its folder, as a text"),
+            ("device", self.device, str, "a text such as 'auto', 'cpu' or 'cuda'"),
+            ("force", self.force, bool | np.bool_, "True or False"),
+            ("memoryGb", self.memory_gb, numbers.Real | None, "a number of GB, 0 for most of what is free,"),
+        ):
+            if not isinstance(value, kinds):
+                raise ValueError(f"{name} is {value!r}: {accepted} is needed.")
+
     @property
     def voxels(self) -> int:
         """How many of the first channel's voxels are to be segmented; all, where the region can't be used."""
@@ -66,8 +77,8 @@ class Request:
             size_mm=None if region is None else region.size_mm,
             region_axes=axes,
             entry_depth=self.entry_depth,
-            force=self.force,
-            memory_gb=self.memory_gb,
+            force=bool(self.force),
+            memory_gb=None if self.memory_gb is None else float(self.memory_gb),
         )
 
 

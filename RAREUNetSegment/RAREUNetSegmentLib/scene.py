@@ -25,7 +25,18 @@ def volumes_from_nodes(nodes: Any) -> tuple[Volume, ...]:
     nodes = list(nodes) if isinstance(nodes, (list, tuple)) else [nodes]
     if not nodes or any(node is None for node in nodes):
         raise ValueError("no scan is chosen: load one and choose it.")
+    for node in nodes:
+        check_node("volumeNode", node, "vtkMRMLScalarVolumeNode")
     return tuple(Volume(_voxels(node), ijk_to_world(node), node.GetName()) for node in nodes)
+
+
+def check_node(argument: str, node: Any, class_name: str) -> None:
+    """Raises ValueError where something else than a node of a class was given."""
+    if not (hasattr(node, "IsA") and node.IsA(class_name)):
+        found = f"the {node.GetClassName()} {node.GetName()}" if hasattr(node, "GetName") else repr(node)
+        raise ValueError(
+            f"{argument} is {found}: a {class_name} is needed, such as slicer.util.getNode gives for its name."
+        )
 
 
 def ijk_to_world(node: Any) -> np.ndarray:
@@ -65,10 +76,11 @@ def region_from_node(node: Any) -> RegionOfInterest | None:
     """Region of a vtkMRMLMarkupsROINode in world space, with its own axes; None for None.
 
     Raises:
-        ValueError: the region has no extent.
+        ValueError: the region has no extent, or is none.
     """
     if node is None:
         return None
+    check_node("regionOfInterest", node, "vtkMRMLMarkupsROINode")
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy(node.GetObjectToWorldMatrix())
     object_to_world = slicer.util.arrayFromVTKMatrix(matrix)

@@ -185,7 +185,8 @@ class WorkerClient:
         if isinstance(message, Hello):
             self._greet(message, process)
             return
-        if job is None or message.job != job.message.job:
+        # A worker that could not read the request does not know its number.
+        if job is None or message.job not in (job.message.job, worker_failures.UNKNOWN_JOB):
             return
         self._silence.stop()
         self._begun = True

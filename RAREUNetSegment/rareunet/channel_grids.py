@@ -50,7 +50,7 @@ def join_channels(channels: Sequence[Volume], name: str) -> Volume:
             f"Resampled to the grid of {first.name}, since they lie on others: {', '.join(resampled)}."
         )
     voxels = np.concatenate([image.astype(dtype, copy=False) for image in images])
-    return Volume(voxels, first.ijk_to_ras, name, tuple(dict.fromkeys(notes)), first.placed)
+    return Volume(voxels, first.ijk_to_ras, name, tuple(dict.fromkeys(notes)), first.nifti_geometry)
 
 
 def _same_grid(channel: Volume, first: Volume) -> bool:

@@ -66,10 +66,9 @@ class RegionOfInterest:
 
     @property
     def extent_sar(self) -> Triple:
-        """Edge lengths (S, A, R), mm; axes of its own count as the patient's that they are nearest to."""
-        zyx = tuple(reversed(self.size_mm))
-        z, y, x = canonical_axes(self.frame())
-        return zyx[z], zyx[y], zyx[x]
+        """Extent (S, A, R) of the box along the patient's axes that holds it, mm."""
+        r, a, s = np.ptp(self.corners(), axis=0).tolist()
+        return s, a, r
 
     def corners(self) -> np.ndarray:
         """(8, 3) corners in RAS, mm."""
@@ -224,11 +223,9 @@ class Reorientation:
         return (slice(None), *(slice(None, None, -1 if flip else 1) for flip in self.flipped))
 
 
-def seen_mm(box: Box, ijk_to_ras: np.ndarray, region: RegionOfInterest | None) -> Triple:
-    """Extent (S, A, R) of a box of the scan, mm; of the region where that is smaller, as within a turned scan."""
+def seen_mm(box: Box, ijk_to_ras: np.ndarray) -> Triple:
+    """Extent (S, A, R) of a box of the scan, mm."""
     spacing = np.linalg.norm(ijk_to_ras[:3, 2::-1], axis=0)
     extent = [(part.stop - part.start) * float(mm) for part, mm in zip(box, spacing, strict=True)]
     s, a, r = Reorientation.to_ras(ijk_to_ras).reorder(extent)
-    if region is not None:
-        s, a, r = (min(pair) for pair in zip((s, a, r), region.extent_sar, strict=True))
     return s, a, r

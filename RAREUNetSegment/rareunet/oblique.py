@@ -1,7 +1,9 @@
 """Scans turned or sheared against the patient's axes: brought to a straight grid for the network, and its answer back.
 
 A network that has learnt scans along the axes R, A and S, up to 15 degrees off, tolerates somewhat more; beyond that a
-straight grid is better, though interpolation blurs it (docs/study/oblique.py).
+straight grid is better, though interpolation blurs it (docs/study/oblique.py). Of a region of interest a turned scan
+has only the box of voxels around its corners, which shows more than the region, and false findings beside the
+structure; a straight grid shows the region alone. So there it is better much sooner (docs/study/tilted_region.py).
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from rareunet.intensity import IntensityRule, normalise
 from rareunet.volume import Volume
 from rareunet.world_grids import image_on_grid
 
-LARGEST_TILT = 25.0  # degrees
+LARGEST_TILT = 25.0  # degrees, of a whole scan
+LARGEST_TILT_AROUND_REGION = 5.0  # degrees; the box around a region of 60 mm is up to 5 mm larger then
 LEARNT_SHARE = 0.1  # of the scans of a training
 PLANES = 16  # brought back at a time
 
@@ -26,25 +29,12 @@ class Turned:
     """How a scan lies to the straight grid that the network got.
 
     Attributes:
-        tilt_degrees: see tilt_degrees().
         straight_to_ras: (4, 4) world matrix of the straight grid.
         ijk_to_ras: (4, 4) world matrix of the scan.
     """
 
-    tilt_degrees: float
     straight_to_ras: np.ndarray
     ijk_to_ras: np.ndarray
-
-    def describe(self) -> str:
-        return turned_sentence(self.tilt_degrees, float(np.linalg.norm(self.straight_to_ras[:3, 0])))
-
-
-def turned_sentence(degrees: float, spacing_mm: float) -> str:
-    """What a user is told of a turned scan."""
-    return (
-        f"The scan is turned by {degrees:.0f} degrees against the patient's axes: the network gets it resampled to"
-        f" {spacing_mm:.3g} mm along them."
-    )
 
 
 def tilt_degrees(ijk_to_ras: np.ndarray) -> float:
@@ -53,6 +43,16 @@ def tilt_degrees(ijk_to_ras: np.ndarray) -> float:
     sources = canonical_axes(ijk_to_ras)  # of S, A, R
     cosines = [abs(axes[2 - canonical, 2 - source]) for canonical, source in enumerate(sources)]
     return float(np.degrees(np.arccos(min(1.0, *cosines))))
+
+
+def straightening_degrees(ijk_to_ras: np.ndarray, *, has_region: bool) -> float:
+    """By how much a scan is turned that needs a straight grid; 0 for one that does not.
+
+    Args:
+        has_region: a region of interest is cut from it.
+    """
+    degrees = tilt_degrees(ijk_to_ras)
+    return degrees if degrees > (LARGEST_TILT_AROUND_REGION if has_region else LARGEST_TILT) else 0.0
 
 
 def learns_turned(tilts: Sequence[float]) -> bool:

@@ -126,7 +126,6 @@ class Predictor:
             *([CONSTANT_SCAN] if is_constant else []),
             *check_route(grid.route, bundle),
             *([self._passed_over] if self._passed_over else []),
-            *([] if grid.turned is None else [grid.turned.describe()]),
             *check_found(volumes),
             *check_border(label_map, region, volume, bundle),
             *check_certainty(certainty, bundle),

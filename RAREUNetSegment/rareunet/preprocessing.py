@@ -26,13 +26,12 @@ from rareunet.geometry import (
 )
 from rareunet.intensity import IntensityRule, content_box, normalise
 from rareunet.oblique import (
-    LARGEST_TILT,
     Turned,
     bring_back,
     part_to_ras,
     straight_spacing,
     straighten,
-    tilt_degrees,
+    straightening_degrees,
 )
 from rareunet.resampling import resample, restore, restore_planes
 from rareunet.routing import Route, Router, route_for
@@ -94,6 +93,7 @@ def route_of_scan(
     entry_depth: int | None = None,
     router: Router = route_for,
     straighten_turned: bool = True,
+    has_region: bool = False,
 ) -> Route:
     """The route by which to_network_grid brings a scan to the network; told from its geometry alone.
 
@@ -104,14 +104,16 @@ def route_of_scan(
         entry_depth: fixed depth for all axes, or None to choose by spacing.
         router: chooses the route.
         straighten_turned: see Bundle.
+        has_region: a region of interest is cut from it.
 
     Raises:
         ValueError: unknown depth, unusable spacing.
     """
     spacing = canonical_spacing(ijk_to_ras)
-    if straighten_turned and tilt_degrees(ijk_to_ras) > LARGEST_TILT:
+    turned = straightening_degrees(ijk_to_ras, has_region=has_region) if straighten_turned else 0.0
+    if turned:
         spacing = (straight_spacing(spacing, reference_spacing_mm),) * 3
-    return router(spacing, reference_spacing_mm, deepest, entry_depth)
+    return replace(router(spacing, reference_spacing_mm, deepest, entry_depth), turned_degrees=turned)
 
 
 def to_network_grid(
@@ -139,12 +141,14 @@ def to_network_grid(
         whole_box(volume.shape) if region is None else box_of_region(region, volume.shape, volume.ijk_to_ras)
     )
     reference, stages, rule = settings.reference_spacing_mm, settings.stages, settings.intensity
-    if settings.straighten_turned and (tilt := tilt_degrees(volume.ijk_to_ras)) > LARGEST_TILT:
+    degrees = straightening_degrees(volume.ijk_to_ras, has_region=region is not None)
+    if settings.straighten_turned and degrees:
         used = scanned_box(volume, box)
         straight = straighten(volume, used, reference, rule)
         image, grid = to_network_grid(straight, settings, region, entry_depth, router, keep_padding)
-        turned = Turned(tilt, part_to_ras(straight.ijk_to_ras, grid.box), volume.ijk_to_ras)
-        return image, replace(grid, input_shape=volume.shape, box=used, turned=turned)
+        turned = Turned(part_to_ras(straight.ijk_to_ras, grid.box), volume.ijk_to_ras)
+        route = replace(grid.route, turned_degrees=degrees)
+        return image, replace(grid, input_shape=volume.shape, box=used, route=route, turned=turned)
     reorientation = Reorientation.to_ras(volume.ijk_to_ras)
     route = route_of_scan(
         volume.ijk_to_ras, reference, settings.deepest, entry_depth, router, straighten_turned=False

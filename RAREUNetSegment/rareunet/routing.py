@@ -49,6 +49,8 @@ class Route:
         axis_depths: depth of each axis.
         network_spacing_mm: spacing that the network sees; differs from spacing_mm on resampled axes.
         warnings: what a user should know, as sentences.
+        turned_degrees: by how much the scan is turned against the patient's axes, where it was brought to a straight
+            grid for that; else 0.
     """
 
     spacing_mm: Triple
@@ -56,6 +58,7 @@ class Route:
     axis_depths: AxisDepths
     network_spacing_mm: Triple
     warnings: tuple[str, ...] = ()
+    turned_degrees: float = 0.0
 
     @property
     def entry_depth(self) -> int:
@@ -69,9 +72,10 @@ class Route:
 
     def describe(self) -> str:
         """One line for a person, axes in the order x, y, z as scanners print them."""
-        text = (
-            f"{' x '.join(_mm(s) for s in reversed(self.spacing_mm))} mm: enters at depth {self.entry_depth}"
-        )
+        text = f"{' x '.join(_mm(s) for s in reversed(self.spacing_mm))} mm"
+        if self.turned_degrees:
+            text += f" along the patient's axes (resampled: the scan is turned by {self.turned_degrees:.0f} degrees)"
+        text += f": enters at depth {self.entry_depth}"
         for axis in (2, 1, 0):
             if self.axis_depths[axis] > self.entry_depth:
                 text += f", {AXIS_NAMES[axis]} at depth {self.axis_depths[axis]}"

@@ -11,12 +11,14 @@ from rareunet.errors import FieldOfViewError
 from rareunet.geometry import (
     Box,
     RegionOfInterest,
+    Triple,
     box_of_region,
     describe_extent,
     seen_mm,
     whole_box,
     within_region,
 )
+from rareunet.oblique import straightening_degrees
 from rareunet.preprocessing import scanned_box
 from rareunet.volume import Volume
 from rareunet.wording import times
@@ -101,13 +103,30 @@ def _voxel_warnings(volume: Volume, box: Box) -> list[str]:
     return warnings
 
 
+def shown_mm(
+    box: Box, ijk_to_ras: np.ndarray, region: RegionOfInterest | None, straighten_turned: bool
+) -> Triple:
+    """Extent (S, A, R) of what the network gets, mm: the region alone where the scan is straightened for it.
+
+    Args:
+        box: the voxels (z, y, x) that hold it.
+        straighten_turned: see Bundle.
+    """
+    extent = seen_mm(box, ijk_to_ras)
+    if region is None or not straighten_turned or not straightening_degrees(ijk_to_ras, has_region=True):
+        return extent
+    s, a, r = (min(pair) for pair in zip(extent, region.extent_sar, strict=True))
+    return s, a, r
+
+
 def _field_of_view_warnings(
     volume: Volume, bundle: Bundle, box: Box, region: RegionOfInterest | None, force: bool
 ) -> list[str]:
     largest, smallest = bundle.field_of_view_mm["largest"], bundle.field_of_view_mm["smallest"]
-    seen = seen_mm(box, volume.ijk_to_ras, region)
+    matrix, straighten = volume.ijk_to_ras, bundle.straighten_turned
+    seen = shown_mm(box, matrix, region, straighten)
     if excess(seen, largest) > FIELD_OF_VIEW_DOUBT:  # perhaps by padding alone
-        seen = seen_mm(scanned_box(volume, box), volume.ijk_to_ras, region)
+        seen = shown_mm(scanned_box(volume, box), matrix, region, straighten)
     factor = excess(seen, largest)
     shown, known, least = (times(reversed(extent), ".0f") for extent in (seen, largest, smallest))
     message = (

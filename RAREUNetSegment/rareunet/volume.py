@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,8 @@ class Volume:
         ijk_to_ras: (4, 4) float64; maps the voxel index (i, j, k) = (x, y, z) to RAS coordinates in mm.
         name: what to call the scan in messages and file names.
         notes: what reading the file had to repair or assume, as sentences.
-        placed: False for a NIfTI file without sform and qform: its label map gets none either, since programs differ
-            in where they take such a scan to lie.
+        nifti_geometry: what the header of a NIfTI file says of where the scan lies, by its fields' names; a label map
+            takes it over, so that it lies on the scan in programs that follow another of its forms. None for others.
 
     Raises:
         ValueError: not a volume with a usable geometry; the message says what was found.
@@ -29,7 +30,7 @@ class Volume:
     ijk_to_ras: np.ndarray
     name: str = "scan"
     notes: tuple[str, ...] = ()
-    placed: bool = True
+    nifti_geometry: Mapping[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         voxels = np.asarray(self.voxels)

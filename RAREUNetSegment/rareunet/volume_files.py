@@ -198,7 +198,7 @@ def _write(path: Path, voxels: np.ndarray, volume: Volume) -> None:
     try:
         with replacing(path, durable=True) as temporary:
             if extension in NIFTI:
-                save_nifti(temporary, voxels, volume.ijk_to_ras, placed=volume.placed)
+                save_nifti(temporary, voxels, volume.ijk_to_ras, volume.nifti_geometry)
             else:
                 save_itk(temporary, voxels, volume.ijk_to_ras)
     except OSError as error:

@@ -288,5 +288,5 @@ def test_a_turned_scan_is_told_with_the_answer(predictor, make_scan):
     scan, turn = make_scan(), np.eye(4)
     turn[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
     turned = Volume(scan.voxels, turn @ scan.ijk_to_ras)
-    assert any("turned by 37 degrees" in warning for warning in predictor.predict(turned).warnings)
-    assert not any("turned by" in warning for warning in predictor.predict(scan).warnings)
+    assert "turned by 37 degrees" in predictor.predict(turned).describe()
+    assert "turned by" not in predictor.predict(scan).describe()

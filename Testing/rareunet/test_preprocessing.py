@@ -207,10 +207,30 @@ def test_straight_grid_of_a_turned_scan_lies_along_the_patient():
     turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     volume = Volume(np.random.default_rng(0).normal(size=(20, 24, 22)), turn @ matrix_of((1.0, 1.0, 3.0)))
     _, grid = to_network_grid(volume, SETTINGS)
-    assert grid.turned.tilt_degrees == pytest.approx(40)
+    assert grid.route.turned_degrees == pytest.approx(40)
     assert grid.route.spacing_mm == pytest.approx((1.0, 1.0, 1.0))
-    assert "turned by 40 degrees" in grid.turned.describe()
-    assert "resampled to 1 mm" in grid.turned.describe()
+    told = "1.0 x 1.0 x 1.0 mm along the patient's axes (resampled: the scan is turned by 40 degrees)"
+    assert grid.route.describe().startswith(told)
+
+
+@pytest.mark.parametrize(("degrees", "is_straightened"), [(4, False), (8, True), (20, True)])
+def test_around_a_region_the_network_gets_hardly_more_than_the_region(degrees, is_straightened):
+    """The voxels around a turned region show more: the structure's surroundings, and false findings there."""
+    angle = np.deg2rad(degrees)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    matrix = turn @ matrix_of((1.0, 1.0, 1.0))
+    volume = Volume(np.random.default_rng(0).normal(size=(90, 90, 90)), matrix)
+    middle = matrix[:3, :3] @ np.array([44.5, 44.5, 44.5]) + matrix[:3, 3]
+    region = RegionOfInterest(tuple(middle), (40.0, 60.0, 40.0))
+    _, grid = to_network_grid(volume, SETTINGS, region)
+    assert (grid.turned is not None) == is_straightened
+    assert max(np.subtract(grid.shape, (40, 60, 40))) <= 4
+    assert route_of_scan(matrix, REFERENCE, 3, has_region=True) == grid.route
+    _, whole = to_network_grid(volume, SETTINGS)
+    assert whole.turned is None
+    _, learnt = to_network_grid(volume, replace(SETTINGS, straighten_turned=False), region)
+    assert learnt.turned is None
 
 
 def test_model_that_has_learnt_turned_scans_gets_them_as_they_are():

@@ -411,11 +411,11 @@ def test_route_in_the_report_is_the_cores_on_a_turned_scan_and_at_a_chosen_depth
     panel.ui.applyButton.click()
     finish_run(panel)
     (dialog,) = slicer_app.dialogs
-    assert "Route: 1.0 x 1.0 x 1.0 mm: enters at depth 0\n" in dialog.detail
+    assert "Route: 1.0 x 1.0 x 1.0 mm along the patient's axes (resampled: " in dialog.detail
     panel.ui.entryDepthComboBox.setCurrentIndex(2)
     panel.ui.applyButton.click()
     finish_run(panel)
-    assert "Route: 1.0 x 1.0 x 1.0 mm: enters at depth 1; " in slicer_app.dialogs[-1].detail
+    assert "is turned by 40 degrees): enters at depth 1; " in slicer_app.dialogs[-1].detail
 
 
 def test_time_left():

@@ -14,7 +14,7 @@ from unittest.mock import patch
 import numpy as np
 from pairs import held_out_samples, print_pairs
 
-from rareunet import preprocessing
+from rareunet import oblique
 from rareunet.volume import Volume
 from rareunet.world_grids import image_on_grid
 from rareunet_training.data.samples import Sample
@@ -68,7 +68,7 @@ def main() -> None:
             volume, classes = turned(sample, axis, degrees, steps)
             pair = []
             for limit in (90.0, 0.0):
-                with patch.object(preprocessing, "LARGEST_TILT", limit):
+                with patch.object(oblique, "LARGEST_TILT", limit):
                     answer = predictor.predict(volume, force=True).label_map
                 pair.append(mean_of(dice_per_class(answer, classes, len(predictor.bundle.labels) + 1)))
             dice[f"{degrees} degrees about {axis}, {' x '.join(map(str, steps))}"].append((pair[0], pair[1]))

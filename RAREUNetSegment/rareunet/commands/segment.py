@@ -194,6 +194,7 @@ def _segment(predictor: Predictor, job: Job, case: CaseReport, arguments: argpar
         if segments := [str(path) for path in job.inputs if is_segmentation(path)]:
             raise ValueError(f"{some(segments)}: segments, not a scan. Give the scan that they belong to.")
         volume = read_volume(job.source, arguments.series)
+        case.warnings = list(volume.notes)  # they may be why the scan is refused
         prediction = predictor.predict(
             volume,
             arguments.roi,

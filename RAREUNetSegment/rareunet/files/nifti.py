@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,12 @@ UNITS_IN_MM = {1: ("metre", 1e3), 3: ("micrometre", 1e-3)}  # by NIfTI's code
 SAME_FORMS_MM = 1e-2  # between the sform and the qform of one file
 SAME_SPACING = 0.01  # between pixdim and the sform's, relative
 EXACT_FORM_MM = 1e-3  # between a form that is written and the world matrix
+
+# Where a header says that its voxels lie; pixdim's first number belongs to the qform.
+GEOMETRY_FIELDS = (
+    "pixdim", "xyzt_units", "sform_code", "srow_x", "srow_y", "srow_z", "qform_code", "quatern_b", "quatern_c",
+    "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
+)  # fmt: skip
 
 UNPLACED = (
     "The header does not say how the scan lies in the patient: x to the left, y to the front and z to the head"
@@ -54,11 +60,8 @@ def read_nifti(path: Path, name: str) -> Volume:
             scaled: np.ndarray = voxels.astype(exact) * exact.type(slope) + exact.type(inter)
             voxels = scaled.astype(np.float32, copy=False)
         matrix, notes = _nifti_geometry(image)
-    return Volume(voxels, matrix, name, notes, placed=_is_placed(image.header))
-
-
-def _is_placed(header: Any) -> bool:
-    return bool(header["sform_code"] or header["qform_code"])
+        kept = {field: np.array(image.header[field]) for field in GEOMETRY_FIELDS}
+    return Volume(voxels, matrix, name, notes, nifti_geometry=kept)
 
 
 @contextlib.contextmanager
@@ -123,7 +126,7 @@ def _nifti_geometry(image: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     matrix, qform = image.affine.astype(np.float64), None
     with contextlib.suppress(Exception):  # a broken qform does not matter beside a good sform
         qform = header.get_qform(coded=True)[0]
-    if not _is_placed(header):
+    if header["sform_code"] == 0 and header["qform_code"] == 0:
         notes.append(UNPLACED)
     elif header["sform_code"] > 0 and qform is not None:
         apart = _largest_distance(matrix, qform, image.shape[:3])
@@ -136,9 +139,8 @@ def _nifti_geometry(image: Any) -> tuple[np.ndarray, tuple[str, ...]]:
                 f"The header's spacing is {times(pixdim, '.4g')} (pixdim), but {times(spacing, '.4g')} by its sform:"
                 " the sform was used."
             )
-    code = int(header["xyzt_units"]) % 8
-    if code in UNITS_IN_MM:
-        unit, factor = UNITS_IN_MM[code]
+    unit, factor = _unit_of(header)
+    if factor != 1:
         matrix[:3] *= factor
         notes.append(f"The header's unit of length is the {unit}: it was converted to mm.")
     return matrix, tuple(notes)
@@ -151,30 +153,48 @@ def _largest_distance(matrix: np.ndarray, other: np.ndarray, shape: Sequence[int
     return float(np.linalg.norm(corners @ (matrix - other).T, axis=1).max())
 
 
-def save_nifti(path: Path, voxels: np.ndarray, ijk_to_ras: np.ndarray, *, placed: bool) -> None:
+def _unit_of(header: Any) -> tuple[str, float]:
+    """The header's unit of length, and how many mm it has; none counts as mm."""
+    return UNITS_IN_MM.get(int(header["xyzt_units"]) % 8, ("millimetre", 1.0))
+
+
+def save_nifti(
+    path: Path, voxels: np.ndarray, ijk_to_ras: np.ndarray, geometry: Mapping[str, np.ndarray] | None
+) -> None:
     """Saves voxels (C, Z, Y, X) as .nii or .nii.gz, channels as the fourth dimension.
 
     Args:
         path: file to write; its extension says whether it is compressed.
         voxels: (C, Z, Y, X), of a type that NIfTI knows.
-        ijk_to_ras: (4, 4) world matrix, mm; the qform is left out where it can't hold it.
-        placed: whether the world matrix is known; else the header holds the spacing alone, as the scan's does.
+        ijk_to_ras: (4, 4) world matrix, mm; without `geometry` the qform is left out where it can't hold it.
+        geometry: GEOMETRY_FIELDS of the scan on whose grid the voxels lie, see Volume. Taken over unless the scan was
+            moved since: programs differ in which of a header's forms they follow, and in where they take a scan
+            without forms to lie.
 
     Raises:
         OSError: the file can't be written.
     """
     import nibabel
 
-    image = nibabel.Nifti1Image(voxels[0].T if len(voxels) == 1 else voxels.T, ijk_to_ras, dtype=voxels.dtype)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(ijk_to_ras, code=1)
-    image.set_qform(ijk_to_ras, code=1)
-    # A qform can't hold a sheared matrix.
-    if _largest_distance(ijk_to_ras, image.get_qform(), image.shape[:3]) > EXACT_FORM_MM:
-        image.set_qform(None, code=0)
-    # Programs differ in where they show a scan without forms: on it lies only what has none either.
-    without = image.header.get_base_affine()
-    if not placed and _largest_distance(ijk_to_ras, without, image.shape[:3]) <= EXACT_FORM_MM:
-        image.set_sform(None, code=0)
-        image.set_qform(None, code=0)
+    data = voxels[0].T if len(voxels) == 1 else voxels.T
+    image = nibabel.Nifti1Image(data, None, dtype=voxels.dtype)
+    if geometry is not None:
+        _set_geometry(image.header, geometry)
+    now = image.header.get_best_affine()
+    now[:3] *= _unit_of(image.header)[1]
+    if geometry is None or _largest_distance(ijk_to_ras, now, image.shape[:3]) > EXACT_FORM_MM:
+        image = nibabel.Nifti1Image(data, ijk_to_ras, dtype=voxels.dtype)
+        image.header.set_xyzt_units("mm")
+        image.set_sform(ijk_to_ras, code=1)
+        image.set_qform(ijk_to_ras, code=1)
+        # A qform can't hold a sheared matrix.
+        if _largest_distance(ijk_to_ras, image.get_qform(), image.shape[:3]) > EXACT_FORM_MM:
+            image.set_qform(None, code=0)
     nibabel.save(image, path)
+
+
+def _set_geometry(header: Any, geometry: Mapping[str, np.ndarray]) -> None:
+    for field, value in geometry.items():
+        header[field] = value
+    header["pixdim"][4:] = 1  # channels have none
+    header["xyzt_units"] = int(geometry["xyzt_units"]) % 8  # nor a unit of time

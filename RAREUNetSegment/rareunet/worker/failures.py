@@ -11,6 +11,7 @@ from rareunet.worker.protocol import PROTOCOL_VERSION, Failure, Hello
 
 # What Slicer's launcher, through which PythonSlicer runs, says of a process that crashed; it ends with code 1 then.
 LAUNCHER_CRASH = "exit abnormally"
+UNKNOWN_JOB = 0  # jobs count from 1
 GRAPHICS_CARD = re.compile(r"\b(cuda|cudnn|cublas|hip|mps)(?![a-z])", re.IGNORECASE)
 LESS_MEMORY = (
     "Close other programs, place a smaller region of interest, or choose another device under Advanced;"

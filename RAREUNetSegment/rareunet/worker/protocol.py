@@ -121,7 +121,7 @@ class Segmented:
         Args:
             label_map: (Z, Y, X), what lies in the file.
         """
-        route = {name: tuple(v) if isinstance(v, list) else v for name, v in self.route.items()}
+        route: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in self.route.items()}
         labels = (Label(**{**label, "color": tuple(label["color"])}) for label in self.labels)
         return Prediction(
             label_map,

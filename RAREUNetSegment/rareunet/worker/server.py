@@ -28,7 +28,7 @@ from rareunet.bundle import Bundle
 from rareunet.bundle_format import HASHES_FILE
 from rareunet.channel_grids import join_channels
 from rareunet.volume import Volume
-from rareunet.worker.failures import from_exception
+from rareunet.worker.failures import UNKNOWN_JOB, from_exception
 from rareunet.worker.protocol import (
     PROTOCOL_VERSION,
     Hello,
@@ -74,7 +74,7 @@ class Worker:
 
     def answer(self, line: bytes) -> None:
         """Does what a line asks for; whatever happens becomes a Failure."""
-        job = 0
+        job = UNKNOWN_JOB
         try:
             request = decode(line)
             if not isinstance(request, Segment):
