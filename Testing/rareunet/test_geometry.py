@@ -10,7 +10,6 @@ from rareunet.geometry import (
     RegionOfInterest,
     Reorientation,
     box_of_region,
-    canonical_axes,
     describe_extent,
     whole_box,
     within_region,
@@ -62,7 +61,7 @@ def test_reorientation_keeps_world_positions_and_inverts(order, signs, oblique):
     assert (np.diag(canonical_matrix)[:3] > 0).all()
 
 
-def test_axes_of_any_turn_are_the_same_to_the_route_and_to_the_voxels():
+def test_axes_of_any_turn_run_to_the_patients_ends():
     """Far from the patient's axes the nearest one of each need not be the best choice of three."""
     random = np.random.default_rng(0)
     for _ in range(500):
@@ -70,7 +69,6 @@ def test_axes_of_any_turn_are_the_same_to_the_route_and_to_the_voxels():
         matrix = np.eye(4)
         matrix[:3, :3] = turn * (1.5, 1.5, 8.0)
         reorientation = Reorientation.to_ras(matrix)
-        assert reorientation.source_axes == canonical_axes(matrix)
         assert (np.diag(reorientation.matrix(matrix, SHAPE))[:3] >= 0).all()
 
 

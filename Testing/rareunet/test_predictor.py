@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rareunet.device import choose_device
-from rareunet.errors import DeviceError, FieldOfViewError
+from rareunet.errors import FieldOfViewError
 from rareunet.geometry import RegionOfInterest, box_of_region
 from rareunet.network import Architecture
 from rareunet.predictor import Predictor
@@ -263,18 +262,6 @@ def test_model_without_gateways_resamples_to_its_one_depth(make_bundle, make_sca
     assert prediction.route.axis_depths == (0, 0, 0)
     assert prediction.route.resampled_axes == (True, True, True)
     assert prediction.label_map.shape == (8, 10, 10)
-
-
-@pytest.mark.parametrize("name", ["toaster", "cuda:99", "mps"])
-def test_device_that_is_not_there_is_refused(name):
-    if (name == "mps" and torch.backends.mps.is_available()) or torch.cuda.device_count() > 99:
-        pytest.skip("this computer has it")
-    with pytest.raises(DeviceError, match="auto"):
-        choose_device(name)
-
-
-def test_automatic_device_runs():
-    assert choose_device("auto").type in ("cuda", "mps", "cpu")
 
 
 def test_a_graphics_card_that_was_passed_over_is_told_with_the_answer(tiny_bundle, make_scan, monkeypatch):
