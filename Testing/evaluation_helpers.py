@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bundle_helpers import describe_tiny, tiny_network
 
 from rareunet import Predictor, Volume
 from rareunet.architecture import Architecture
-from rareunet.bundle import Bundle, Label
+from rareunet.bundle import Label
 from rareunet.intensity import IntensityRule
-from rareunet.network import RAREUNet, Walk
+from rareunet.network import Walk
 from rareunet.volume_files import write_label_map, write_volume
 from rareunet_training.data.samples import Sample
 from rareunet_training.evaluation.metrics import Agreement
@@ -23,24 +24,16 @@ ARCHITECTURE = Architecture(in_channels=1, classes=2, stages=4, filters=2, max_f
 
 def make_bundle(**changes):
     content = {
-        "name": "tiny",
-        "title": "Tiny",
-        "description": "",
-        "version": "0.1.0",
-        "license": "MIT",
-        "architecture": ARCHITECTURE,
-        "reference_spacing_mm": (1.0, 1.0, 1.0),
         "channels": ({"name": "T1"},),
         "labels": (Label(VALUE, "Ball", (200, 30, 30)),),
         "intensity": IntensityRule(0, 100),
         "field_of_view_mm": {"smallest": (20.0,) * 3, "largest": (64.0,) * 3},
     }
-    return Bundle(**{**content, **changes})
+    return describe_tiny(ARCHITECTURE, **{**content, **changes})
 
 
 def save_bundle(folder: Path, **changes):
-    torch.manual_seed(0)
-    return make_bundle(**changes).save(folder, RAREUNet(ARCHITECTURE))
+    return make_bundle(**changes).save(folder, tiny_network(ARCHITECTURE))
 
 
 class Threshold:
