@@ -136,6 +136,7 @@ class FakePredictor:
         progress=lambda step, fraction: None,
     ):
         from rareunet.geometry import box_of_region, whole_box
+        from rareunet.prediction import Prediction
         from rareunet.routing import route_for
 
         self.calls.append(
@@ -153,12 +154,10 @@ class FakePredictor:
         voxels = volume.voxels[0][box]
         label_map[box] = np.where(voxels > 1000, first, np.where(voxels < -1000, second, 0))
         counts = {label.name: np.count_nonzero(label_map == label.value) for label in self.bundle.labels}
-        voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
-        volumes = {name: count * voxel_ml for name, count in counts.items()}
-        route = route_for(volume.spacing_mm)
-        return SimpleNamespace(
+        volumes = {name: count * volume.voxel_ml for name, count in counts.items()}
+        return Prediction(
             label_map=label_map,
-            route=route,
+            route=route_for(volume.spacing_mm),
             device="cpu",
             seconds={"network": 1.5},
             volumes_ml=volumes,
@@ -166,7 +165,6 @@ class FakePredictor:
             warnings=[f"{name} was not found in this scan." for name, ml in volumes.items() if not ml],
             model={"name": self.bundle.name, "version": "1.2.3", "sha256": "ab" * 32},
             labels=self.bundle.labels,
-            describe=lambda: f"{route.describe()}. Done on cpu in 1.5 s.",
         )
 
 

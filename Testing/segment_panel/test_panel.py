@@ -527,18 +527,12 @@ def test_sample_scans_are_offered(panel, monkeypatch):
 
 
 def test_label_names_in_the_result_are_escaped():
-    from types import SimpleNamespace
-
+    from rareunet.volume import Volume
     from RAREUNetSegmentLib.summary import volumes_table
 
     labels = make_labels(names=("<b>Front</b>", "Back"))
-    prediction = SimpleNamespace(
-        volumes_ml={"<b>Front</b>": 1.0, "Back": 0.0},
-        warnings=[],
-        model={"name": "m", "version": "1.0.0"},
-        labels=labels,
-        describe=lambda: "done",
-    )
+    prediction = FakePredictor(labels).predict(Volume(np.zeros((8, 8, 8)), np.eye(4)))
+    prediction = replace(prediction, volumes_ml={"<b>Front</b>": 1.0, "Back": 0.0}, warnings=[])
     text = volumes_table("A & B", prediction)
     assert text.startswith("<b>A &amp; B</b>")
     assert "&lt;b&gt;Front" in text
