@@ -4,11 +4,11 @@ import gzip
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK as sitk
 
 from rareunet.volume_files import read_volume
-
-sitk = pytest.importorskip("SimpleITK")
 
 SHAPE = (3, 4, 5)
 VOXELS = np.arange(60, dtype=np.int16).reshape(SHAPE)
@@ -106,7 +106,6 @@ def dicom(folder, positions=(0, 2, 4, 6), uid="1.2.3.4", tilt=0.0, modality="MR"
 
 def enhanced(folder, positions, orientation=(1, 0, 0, 0, 1, 0), slopes=()):
     """Writes one file of 5 x 4 frames of 0.5 x 0.8 mm (x, y) at (-10, 20, z), LPS; value = 100 n + index."""
-    pydicom = pytest.importorskip("pydicom", reason="pydicom writes DICOM files of many frames")
     folder.mkdir(exist_ok=True)
 
     def group(**attributes):

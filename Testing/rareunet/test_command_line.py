@@ -15,6 +15,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 import rareunet
 from rareunet import bundle as bundle_module
@@ -58,7 +59,6 @@ def python(*words: object, **environment: str) -> subprocess.CompletedProcess:
 
 def write_slices(folder: Path, uid: str, voxels: np.ndarray) -> None:
     """Writes voxels (Z, Y, X) as a DICOM series of 1 mm."""
-    sitk = pytest.importorskip("SimpleITK")
     for z, voxels_of_slice in enumerate(voxels):
         image = sitk.GetImageFromArray((voxels_of_slice * 100).astype(np.int16)[np.newaxis])
         image.SetMetaData("0008|0060", "MR")

@@ -6,6 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
 from rareunet import Volume
@@ -446,7 +447,6 @@ def test_nothing_readable_proposes_nothing(data):
 
 def write_segmentation(data, name, names):
     """A case whose label map is Slicer's: one voxel of each value, named in the header."""
-    sitk = pytest.importorskip("SimpleITK", reason="SimpleITK writes the .seg.nrrd files")
     scan = scan_of(len(list((data.folder / "images").iterdir())))
     write_volume(data.folder / "images" / f"{name}.nii", scan)
     label = sitk.GetImageFromArray(label_of(scan, *names).voxels[0])
