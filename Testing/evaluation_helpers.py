@@ -21,10 +21,12 @@ from rareunet_training.evaluation.conditions import PAPER_SHAPE
 from rareunet_training.evaluation.metrics import Agreement
 from rareunet_training.evaluation.score_files import ScoreSet
 from rareunet_training.evaluation.scores import Score
+from rareunet_training.evaluation.scoring import model_facts
 
 VALUE = 3  # of the one structure in label maps
 ARCHITECTURE = Architecture(in_channels=1, classes=2, stages=4, filters=2, max_filters=4, gateways=3)
 CASES = ("a", "b", "c", "d", "e", "f")
+FOLD_CONDITIONS = ("native", "scale 1 (aligned)", "scale 1 (published)")
 
 
 def make_bundle(**changes):
@@ -98,6 +100,16 @@ def score_set(name, values, condition="native", labels=("Ball",), cases=CASES, s
     scores = tuple(scored(case, condition, value, **more) for case, value in zip(cases, values, strict=True))
     references = {case: f"hash {case}" for case in cases}
     return ScoreSet(name, {}, "standard", shape, "scans", labels, references, scores)
+
+
+def fold_scores(bundle, number, cases, **changes):
+    """Scores of a model that was trained without these cases: 0.9, 0.8, ... under each of FOLD_CONDITIONS."""
+    facts = {**model_facts(bundle), "name": "tiny", "sha256": f"of fold {number}"}
+    values = {name: 0.9 - 0.1 * index for index, name in enumerate(cases)}
+    scores = [scored(case, condition, dice) for case, dice in values.items() for condition in FOLD_CONDITIONS]
+    source, references = f"blobs, fold {number}", dict.fromkeys(cases, "hash")
+    made = ScoreSet("tiny", facts, "all", (16, 24, 16), source, ("Ball",), references, tuple(scores))
+    return replace(made, **changes)
 
 
 FOUND = agreement(0.9, hd95_mm=1.0, volume_error_percent=3.0)
