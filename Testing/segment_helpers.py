@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -67,9 +68,45 @@ def wait_until(condition, seconds=60):
         time.sleep(0.005)
 
 
+def is_alive(pid):
+    """Whether a process still runs."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+class Outcome:
+    """What a run told: its steps, then an answer or a failure."""
+
+    def __init__(self, client, request):
+        self.steps, self.answer, self.failure = [], None, None
+        client.segment(
+            request, lambda step, fraction: self.steps.append(step), self.take_answer, self.take_failure
+        )
+
+    def take_answer(self, answer):
+        self.answer = answer
+
+    def take_failure(self, failure):
+        self.failure = failure
+
+    def wait(self):
+        wait_until(lambda: self.answer is not None or self.failure is not None)
+        return self
+
+
 def finish_run(panel):
     """Waits until the panel's run is over."""
     wait_until(lambda: panel._run is None)
+
+
+def segmentations():
+    """All segmentation nodes of the scene."""
+    import slicer.util
+
+    return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
 
 
 def add_scan(array=None, ijk_to_ras=None, name="scan"):

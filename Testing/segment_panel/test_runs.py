@@ -16,6 +16,7 @@ from segment_helpers import (
     light_worker,
     save_tiny_model,
     scan_with_blobs,
+    segmentations,
     wait_until,
 )
 
@@ -96,12 +97,6 @@ def use_worker(panel, tmp_path, monkeypatch):
     yield use
     for client in made:
         client.close()
-
-
-def segmentations():
-    import slicer.util
-
-    return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
 
 
 def voxel_counts(node):
