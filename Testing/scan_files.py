@@ -7,6 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from turns import oblique
 
 from rareunet.volume_files import read_volume
 
@@ -14,13 +15,6 @@ SHAPE = (3, 4, 5)
 VOXELS = np.arange(60, dtype=np.int16).reshape(SHAPE)
 TWO = np.stack([VOXELS, VOXELS + 100])  # channels
 MARKED = (1, 2, 3)  # z, y, x
-
-
-def oblique():
-    a, b = np.deg2rad(20), np.deg2rad(-35)
-    about_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    return matrix_of(about_z @ about_x, (0.5, 0.7, 3))
 
 
 def matrix_of(directions, spacing, origin=(-11.25, 22.5, 33.125)):

@@ -132,18 +132,6 @@ def add_transform(matrix, name="transform"):
     return node
 
 
-def oblique_matrix():
-    """Voxels of 0.9 x 1.2 x 3 mm, turned about all axes, somewhere off the origin."""
-    a, b = np.deg2rad(20), np.deg2rad(-35)
-    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]) @ np.array(
-        [[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]]
-    )
-    matrix = np.eye(4)
-    matrix[:3, :3] = turn @ np.diag([0.9, 1.2, 3.0])
-    matrix[:3, 3] = [12, -7, 33]
-    return matrix
-
-
 def make_labels(values=(5, 9), names=("Front", "Back")):
     from rareunet.bundle import Label
 

@@ -5,6 +5,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 from nibabel.orientations import aff2axcodes
+from turns import turned
 
 from rareunet.geometry import (
     RegionOfInterest,
@@ -17,15 +18,6 @@ from rareunet.geometry import (
 
 SHAPE = (3, 4, 5)
 ORIENTATIONS = list(product(permutations(range(3)), product((1, -1), repeat=3)))
-
-
-def turned(degrees, axis):
-    a, b = [i for i in range(3) if i != axis]
-    turn = np.eye(3)
-    turn[a, a] = turn[b, b] = np.cos(np.deg2rad(degrees))
-    turn[b, a] = np.sin(np.deg2rad(degrees))
-    turn[a, b] = -turn[b, a]
-    return turn
 
 
 def world_of(matrix, shape):

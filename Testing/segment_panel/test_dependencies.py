@@ -5,12 +5,7 @@ import sys
 
 import pytest
 from new_slicer import in_a_new_slicer
-from segment_helpers import (
-    MODULE,
-    add_scan,
-    finish_run,
-    segmentations,
-)
+from segment_helpers import MODULE, add_scan, finish_run, segmentations
 
 PACKAGED_MODELS = """
 import rareunet.bundle

@@ -4,11 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from segment_helpers import (
-    add_scan,
-    finish_run,
-    segmentations,
-)
+from segment_helpers import add_scan, finish_run, segmentations
+from turns import turned_world
 
 
 @pytest.mark.parametrize(
@@ -53,10 +50,8 @@ def test_line_follows_anatomical_axes(panel):
 
 def test_line_tells_of_a_turned_scan(panel):
     """What the core will do with it, before any package is there."""
-    angle = np.deg2rad(40)
-    matrix = np.eye(4)
-    matrix[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    panel._parameterNode.inputVolume = add_scan(np.ones((8, 20, 20)), matrix @ np.diag([1.0, 1.0, 3.0, 1.0]))
+    matrix = turned_world(40, 0) @ np.diag([1.0, 1.0, 3.0, 1.0])
+    panel._parameterNode.inputVolume = add_scan(np.ones((8, 20, 20)), matrix)
     text = panel.ui.outlookLabel.text
     assert text.startswith("1.0 x 1.0 x 1.0 mm: enters at depth 0.")
     # That of thick slices: straightening does not bring back what they lost.
@@ -68,11 +63,8 @@ def test_line_is_silent_of_it_where_the_model_has_learnt_turned_scans():
     from RAREUNetSegmentLib.models import read_facts
     from RAREUNetSegmentLib.outlook import outlook_for
 
-    angle = np.deg2rad(40)
-    matrix = np.eye(4)
-    matrix[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     facts = replace(read_facts("hippocampus"), straighten_turned=False)
-    view = outlook_for(facts, (8, 20, 20), matrix @ np.diag([1.0, 1.0, 4.0, 1.0]))
+    view = outlook_for(facts, (8, 20, 20), turned_world(40, 0) @ np.diag([1.0, 1.0, 4.0, 1.0]))
     assert view.route.startswith("1.0 x 1.0 x 4.0 mm: enters at depth 0, z at depth 2")
     assert not view.warnings
 

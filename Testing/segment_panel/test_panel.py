@@ -6,14 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from segment_helpers import (
-    FakePredictor,
-    add_scan,
-    finish_run,
-    make_labels,
-    scan_with_blobs,
-    segmentations,
-)
+from segment_helpers import FakePredictor, add_scan, finish_run, make_labels, scan_with_blobs, segmentations
 
 
 def use_fake(panel, **options):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from command_helpers import cases_of, python
+from turns import turned_world
 
 from rareunet import bundle as bundle_module
 from rareunet.__main__ import main
@@ -178,10 +179,7 @@ def test_probabilities_lie_beside_the_label_map(segment, scans, tmp_path):
 def test_report_tells_the_spacing_of_a_turned_scan_itself(segment, tmp_path, make_scan):
     """It is brought to a straight grid, whose spacing is another."""
     scan = make_scan((10, 20, 20), (1.0, 1.0, 2.0))
-    angle = np.deg2rad(40)
-    turn = np.eye(4)
-    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    write_volume(tmp_path / "turned.nii.gz", replace(scan, ijk_to_ras=turn @ scan.ijk_to_ras))
+    write_volume(tmp_path / "turned.nii.gz", replace(scan, ijk_to_ras=turned_world(40, 2) @ scan.ijk_to_ras))
     assert segment(tmp_path / "turned.nii.gz", "--report", tmp_path / "r.json") == 0
     (case,) = cases_of(tmp_path / "r.json")
     assert case["spacing_mm"] == pytest.approx({"x": 1, "y": 1, "z": 2})

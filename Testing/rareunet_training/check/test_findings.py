@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from check_helpers import MODEL, SHAPE, label_of, only, scan_of
+from turns import turned_world
 
 from rareunet import Volume
 from rareunet.volume_files import write_volume
@@ -217,11 +218,8 @@ def test_duplicates_are_found_in_another_format_type_and_orientation(data):
     ("degrees", "straight", "warned"), [(20, 10, 0), (40, 10, 1), pytest.param(40, 3, 0, id="learnt")]
 )
 def test_scans_that_are_segmented_on_a_straight_grid_are_warnings(data, degrees, straight, warned):
-    angle, scan = np.deg2rad(degrees), scan_of()
-    turn = np.eye(4)
-    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    scan = Volume(scan.voxels, turn @ scan.ijk_to_ras)
-    data.add("a", scan)
+    scan = scan_of()
+    data.add("a", Volume(scan.voxels, turned_world(degrees, 2) @ scan.ijk_to_ras))
     for number in range(straight):
         data.add(f"straight {number}")
     found = [f for f in data.check().findings if "turned by 40 degrees" in f.message]
