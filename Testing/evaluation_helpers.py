@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from bundle_helpers import describe_tiny, tiny_network
 
 from rareunet import Predictor, Volume
 from rareunet.architecture import Architecture
-from rareunet.bundle import Bundle, Label
+from rareunet.bundle import Label
 from rareunet.intensity import IntensityRule
-from rareunet.network import RAREUNet, Walk
+from rareunet.network import Walk
 from rareunet.volume_files import write_label_map, write_volume
 from rareunet_training.data.samples import Sample
+from rareunet_training.evaluation.conditions import PAPER_SHAPE
 from rareunet_training.evaluation.metrics import Agreement
+from rareunet_training.evaluation.score_files import ScoreSet
 from rareunet_training.evaluation.scores import Score
+from rareunet_training.evaluation.scoring import model_facts
 
 VALUE = 3  # of the one structure in label maps
 ARCHITECTURE = Architecture(in_channels=1, classes=2, stages=4, filters=2, max_filters=4, gateways=3)
+CASES = ("a", "b", "c", "d", "e", "f")
+FOLD_CONDITIONS = ("native", "scale 1 (aligned)", "scale 1 (published)")
 
 
 def make_bundle(**changes):
     content = {
-        "name": "tiny",
-        "title": "Tiny",
-        "description": "",
-        "version": "0.1.0",
-        "license": "MIT",
-        "architecture": ARCHITECTURE,
-        "reference_spacing_mm": (1.0, 1.0, 1.0),
         "channels": ({"name": "T1"},),
         "labels": (Label(VALUE, "Ball", (200, 30, 30)),),
         "intensity": IntensityRule(0, 100),
         "field_of_view_mm": {"smallest": (20.0,) * 3, "largest": (64.0,) * 3},
     }
-    return Bundle(**{**content, **changes})
+    return describe_tiny(ARCHITECTURE, **{**content, **changes})
 
 
 def save_bundle(folder: Path, **changes):
-    torch.manual_seed(0)
-    return make_bundle(**changes).save(folder, RAREUNet(ARCHITECTURE))
+    return make_bundle(**changes).save(folder, tiny_network(ARCHITECTURE))
 
 
 class Threshold:
@@ -94,3 +94,42 @@ def scored(case, condition, *dice, spacing=(1.0, 1.0, 1.0), seconds=0.1):
     """A score of one value per structure, the same in world space."""
     measures = tuple(map(agreement, dice))
     return Score(case, condition, spacing, dice, seconds, measures, measures)
+
+
+def score_set(name, values, condition="native", labels=("Ball",), cases=CASES, shape=PAPER_SHAPE, **more):
+    scores = tuple(scored(case, condition, value, **more) for case, value in zip(cases, values, strict=True))
+    references = {case: f"hash {case}" for case in cases}
+    return ScoreSet(name, {}, "standard", shape, "scans", labels, references, scores)
+
+
+def fold_scores(bundle, number, cases, **changes):
+    """Scores of a model that was trained without these cases: 0.9, 0.8, ... under each of FOLD_CONDITIONS."""
+    facts = {**model_facts(bundle), "name": "tiny", "sha256": f"of fold {number}"}
+    values = {name: 0.9 - 0.1 * index for index, name in enumerate(cases)}
+    scores = [scored(case, condition, dice) for case, dice in values.items() for condition in FOLD_CONDITIONS]
+    source, references = f"blobs, fold {number}", dict.fromkeys(cases, "hash")
+    made = ScoreSet("tiny", facts, "all", (16, 24, 16), source, ("Ball",), references, tuple(scores))
+    return replace(made, **changes)
+
+
+FOUND = agreement(0.9, hd95_mm=1.0, volume_error_percent=3.0)
+HARD = agreement(0.7, hd95_mm=8.0, volume_error_percent=-1.0)
+MISSED = agreement(0.0, hd95_mm=math.nan, precision=math.nan, volume_error_percent=-100.0)
+MADE_UP = agreement(0.0, hd95_mm=math.nan, recall=math.nan, volume_error_percent=math.inf)
+
+
+def measured_set(name, labels, *cases):
+    """All measures of each structure of each case."""
+    scores = tuple(
+        Score(case, "native", (1.0,) * 3, tuple(a.dice for a in measures), 0.1, measures, measures)
+        for case, measures in zip(CASES, cases, strict=False)
+    )
+    return replace(score_set(name, [0.5] * 6), labels=labels, scores=scores)
+
+
+def found_and_missed():
+    """Of two structures in three cases the second model never finds the hard one, and finds the other alike."""
+    labels = ("easy", "hard")
+    return measured_set("both", labels, *[(FOUND, HARD)] * 3), measured_set(
+        "one", labels, *[(FOUND, MISSED)] * 3
+    )

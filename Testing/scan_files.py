@@ -4,23 +4,17 @@ import gzip
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK as sitk
+from turns import oblique
 
 from rareunet.volume_files import read_volume
-
-sitk = pytest.importorskip("SimpleITK")
 
 SHAPE = (3, 4, 5)
 VOXELS = np.arange(60, dtype=np.int16).reshape(SHAPE)
 TWO = np.stack([VOXELS, VOXELS + 100])  # channels
 MARKED = (1, 2, 3)  # z, y, x
-
-
-def oblique():
-    a, b = np.deg2rad(20), np.deg2rad(-35)
-    about_z = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    return matrix_of(about_z @ about_x, (0.5, 0.7, 3))
 
 
 def matrix_of(directions, spacing, origin=(-11.25, 22.5, 33.125)):
@@ -106,7 +100,6 @@ def dicom(folder, positions=(0, 2, 4, 6), uid="1.2.3.4", tilt=0.0, modality="MR"
 
 def enhanced(folder, positions, orientation=(1, 0, 0, 0, 1, 0), slopes=()):
     """Writes one file of 5 x 4 frames of 0.5 x 0.8 mm (x, y) at (-10, 20, z), LPS; value = 100 n + index."""
-    pydicom = pytest.importorskip("pydicom", reason="pydicom writes DICOM files of many frames")
     folder.mkdir(exist_ok=True)
 
     def group(**attributes):

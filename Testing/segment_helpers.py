@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -67,9 +68,45 @@ def wait_until(condition, seconds=60):
         time.sleep(0.005)
 
 
+def is_alive(pid):
+    """Whether a process still runs."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+class Outcome:
+    """What a run told: its steps, then an answer or a failure."""
+
+    def __init__(self, client, request):
+        self.steps, self.answer, self.failure = [], None, None
+        client.segment(
+            request, lambda step, fraction: self.steps.append(step), self.take_answer, self.take_failure
+        )
+
+    def take_answer(self, answer):
+        self.answer = answer
+
+    def take_failure(self, failure):
+        self.failure = failure
+
+    def wait(self):
+        wait_until(lambda: self.answer is not None or self.failure is not None)
+        return self
+
+
 def finish_run(panel):
     """Waits until the panel's run is over."""
     wait_until(lambda: panel._run is None)
+
+
+def segmentations():
+    """All segmentation nodes of the scene."""
+    import slicer.util
+
+    return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
 
 
 def add_scan(array=None, ijk_to_ras=None, name="scan"):
@@ -93,18 +130,6 @@ def add_transform(matrix, name="transform"):
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
     node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.asarray(matrix, dtype=float)))
     return node
-
-
-def oblique_matrix():
-    """Voxels of 0.9 x 1.2 x 3 mm, turned about all axes, somewhere off the origin."""
-    a, b = np.deg2rad(20), np.deg2rad(-35)
-    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]) @ np.array(
-        [[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]]
-    )
-    matrix = np.eye(4)
-    matrix[:3, :3] = turn @ np.diag([0.9, 1.2, 3.0])
-    matrix[:3, 3] = [12, -7, 33]
-    return matrix
 
 
 def make_labels(values=(5, 9), names=("Front", "Back")):
@@ -136,6 +161,7 @@ class FakePredictor:
         progress=lambda step, fraction: None,
     ):
         from rareunet.geometry import box_of_region, whole_box
+        from rareunet.prediction import Prediction
         from rareunet.routing import route_for
 
         self.calls.append(
@@ -153,12 +179,10 @@ class FakePredictor:
         voxels = volume.voxels[0][box]
         label_map[box] = np.where(voxels > 1000, first, np.where(voxels < -1000, second, 0))
         counts = {label.name: np.count_nonzero(label_map == label.value) for label in self.bundle.labels}
-        voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
-        volumes = {name: count * voxel_ml for name, count in counts.items()}
-        route = route_for(volume.spacing_mm)
-        return SimpleNamespace(
+        volumes = {name: count * volume.voxel_ml for name, count in counts.items()}
+        return Prediction(
             label_map=label_map,
-            route=route,
+            route=route_for(volume.spacing_mm),
             device="cpu",
             seconds={"network": 1.5},
             volumes_ml=volumes,
@@ -166,7 +190,6 @@ class FakePredictor:
             warnings=[f"{name} was not found in this scan." for name, ml in volumes.items() if not ml],
             model={"name": self.bundle.name, "version": "1.2.3", "sha256": "ab" * 32},
             labels=self.bundle.labels,
-            describe=lambda: f"{route.describe()}. Done on cpu in 1.5 s.",
         )
 
 
@@ -180,13 +203,10 @@ def scan_with_blobs(shape=(24, 26, 28)):
 
 def save_tiny_model(folder, name="tiny", **changes):
     """A bundle of random weights in folder / name."""
-    import torch
+    from bundle_helpers import save_tiny
 
-    from rareunet.bundle import Bundle
-    from rareunet.intensity import IntensityRule
-    from rareunet.network import Architecture, RAREUNet
+    from rareunet.architecture import Architecture
 
-    torch.manual_seed(1)
     channels = changes.pop("channels", ({"name": "T1"},))
     architecture = Architecture(
         in_channels=len(channels), classes=3, stages=4, filters=2, max_filters=4, gateways=3
@@ -194,14 +214,8 @@ def save_tiny_model(folder, name="tiny", **changes):
     content = {
         "name": name,
         "title": "Tiny model",
-        "description": "Random weights.",
-        "version": "0.1.0",
-        "license": "MIT",
-        "architecture": architecture,
-        "reference_spacing_mm": (1.0, 1.0, 1.0),
         "channels": channels,
         "labels": make_labels(),
-        "intensity": IntensityRule(),
         "field_of_view_mm": {"smallest": (20.0, 20.0, 20.0), "largest": (32.0, 30.0, 28.0)},
         "resolution_card": (
             {
@@ -220,9 +234,4 @@ def save_tiny_model(folder, name="tiny", **changes):
             },
         ),
     }
-    network = RAREUNet(architecture)
-    with torch.no_grad():
-        for head in network.heads:  # all classes are to occur
-            head.bias.zero_()
-            head.weight.mul_(5)
-    return Bundle(**{**content, **changes}).save(Path(folder) / name, network)
+    return save_tiny(Path(folder) / name, architecture, **{**content, **changes})

@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CORE, TRAINING = ROOT / "RAREUNetSegment" / "rareunet", ROOT / "RAREUNetTraining" / "rareunet_training"
+SEGMENT_LIB = ROOT / "RAREUNetSegment" / "RAREUNetSegmentLib"
 SLICERS_OWN = {"slicer", "qt", "ctk", "vtk", "RAREUNetSegmentLib", "RAREUNetTrainingLib"}
 # Each uses only what stands before it.
 LAYERS = (
@@ -49,6 +50,14 @@ def test_plain_packages_know_nothing_of_slicer(package):
 def test_the_core_knows_nothing_of_the_training():
     for path in files(CORE):
         assert not any(name.startswith("rareunet_training") for name in imported(path)), path
+
+
+def test_the_segment_module_knows_nothing_of_the_training():
+    paths = [*files(SEGMENT_LIB), SEGMENT_LIB.parent / "RAREUNetSegment.py"]
+    assert len(paths) > 15
+    for path in paths:
+        used = {name.split(".")[0] for name in imported(path)}
+        assert not used & {"rareunet_training", "RAREUNetTrainingLib", "RAREUNetTraining"}, path
 
 
 def test_each_folder_of_the_training_uses_those_below_it():

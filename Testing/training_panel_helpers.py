@@ -1,9 +1,11 @@
 """What tests of the training panel share: processes that are made up, and the files that a run leaves."""
 
-import csv
 import json
 import time
 from pathlib import Path
+
+from rareunet_training.monitoring import history
+from rareunet_training.monitoring.progress import HISTORY_FILE
 
 ROOT = Path(__file__).parent.parent
 MODULE = ROOT / "RAREUNetTraining" / "RAREUNetTraining.py"
@@ -53,12 +55,9 @@ def tell(folder, state, **facts):
 
 
 def write_history(folder, rows):
+    """The history of a run with these rows."""
     folder.mkdir(parents=True, exist_ok=True)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with open(folder / "history.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    history.write_history(folder / HISTORY_FILE, rows)
 
 
 def epochs(number, validate_every=2):

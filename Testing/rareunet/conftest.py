@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bundle_helpers import save_tiny
 
-from rareunet.bundle import Bundle, Label
-from rareunet.intensity import IntensityRule
-from rareunet.network import Architecture, RAREUNet
+from rareunet.architecture import Architecture
+from rareunet.bundle import Bundle
 from rareunet.volume import Volume
 
 
@@ -29,31 +29,16 @@ def tiny_architecture() -> Architecture:
     return Architecture(in_channels=1, classes=3, stages=4, filters=2, max_filters=8, gateways=3)
 
 
-def describe(architecture: Architecture, **changes: object) -> Bundle:
-    content: dict = {
-        "name": "tiny",
-        "title": "Tiny",
-        "description": "Random weights.",
-        "version": "0.1.0",
-        "license": "MIT",
-        "architecture": architecture,
-        "reference_spacing_mm": (1.0, 1.0, 1.0),
-        "channels": tuple({"name": f"channel {i}"} for i in range(architecture.in_channels)),
-        "labels": (Label(5, "five", (255, 0, 0)), Label(9, "nine", (0, 255, 0))),
-        "intensity": IntensityRule(),
-        "field_of_view_mm": {"smallest": (20.0, 20.0, 20.0), "largest": (48.0, 48.0, 48.0)},
-        "resolution_card": (
-            {
-                "condition": "2 mm",
-                "spacing_mm": [2.0, 2.0, 2.0],
-                "cases": 7,
-                "dice_mean": 0.81,
-                "dice_sd": 0.02,
-                "volume_error_percent_mean": -9.4,
-            },
-        ),
-    }
-    return Bundle(**{**content, **changes})
+CARD = (
+    {
+        "condition": "2 mm",
+        "spacing_mm": [2.0, 2.0, 2.0],
+        "cases": 7,
+        "dice_mean": 0.81,
+        "dice_sd": 0.02,
+        "volume_error_percent_mean": -9.4,
+    },
+)
 
 
 @pytest.fixture
@@ -63,13 +48,8 @@ def make_bundle(tmp_path: Path, tiny_architecture: Architecture) -> Callable[...
     def make(
         folder: str = "tiny", architecture: Architecture = tiny_architecture, **changes: object
     ) -> Bundle:
-        torch.manual_seed(1)
-        network = RAREUNet(architecture)
-        with torch.no_grad():
-            for head in network.heads:  # all classes are to occur
-                head.bias.zero_()
-                head.weight.mul_(5)
-        return describe(architecture, **changes).save(tmp_path / "models" / folder, network)
+        content = {"resolution_card": CARD, **changes}
+        return save_tiny(tmp_path / "models" / folder, architecture, **content)
 
     return make
 

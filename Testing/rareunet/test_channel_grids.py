@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from turns import turned_world
 
 from rareunet.channel_grids import join_channels
 from rareunet.volume import Volume
@@ -11,9 +12,7 @@ from rareunet.volume import Volume
 SHAPE = (6, 8, 10)
 RANDOM = np.random.default_rng(0).integers(-500, 500, SHAPE).astype(np.int16)
 MATRIX = np.array([[0, 0, 3, -10.5], [-0.5, 0, 0, 20], [0, 0.8, 0, 30], [0, 0, 0, 1.0]])
-TURN = np.array(
-    [[np.cos(0.2), -np.sin(0.2), 0, 0], [np.sin(0.2), np.cos(0.2), 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-)
+TURN = turned_world(11, 2)
 
 
 def shifted(matrix, i, j, k):

@@ -22,6 +22,12 @@ def listed(monkeypatch):
     monkeypatch.setattr(module.torch, "ones", lambda *size, device: ones(*size))
 
 
+@pytest.fixture
+def cpu_alone(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
 def test_devices_that_compute_are_taken(listed):
     assert choose_device("auto") == torch.device("cuda")
     assert choose_device("cuda:1") == torch.device("cuda:1")
@@ -46,10 +52,27 @@ def test_a_layer_that_fails_leaves_the_cpu(listed, monkeypatch, layer):
     )
 
 
-def test_nothing_is_said_of_a_graphics_card_that_is_not_there(monkeypatch):
+def test_apples_gpu_is_taken_where_no_cuda_device_is(listed, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device("auto") == torch.device("mps")
+
+
+def test_nothing_is_said_of_a_graphics_card_that_is_not_there(cpu_alone):
     assert best_device() == (torch.device("cpu"), "")
+    assert choose_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("toaster", "unknown device 'toaster'"),
+        ("cuda:99", "'cuda:99' can't be used: this PyTorch sees no CUDA device"),
+        ("mps", "'mps' can't be used: this PyTorch sees no Apple GPU"),
+    ],
+)
+def test_device_that_is_not_there_is_refused(cpu_alone, name, reason):
+    with pytest.raises(DeviceError, match=f"{reason}.*hoose auto"):
+        choose_device(name)
 
 
 def test_why_a_device_fails_is_told(listed, monkeypatch):

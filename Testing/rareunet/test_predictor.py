@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
+from turns import STORAGES, as_before, stored_otherwise, turned_world
 
-from rareunet.device import choose_device
-from rareunet.errors import DeviceError, FieldOfViewError
+from rareunet.errors import FieldOfViewError
 from rareunet.geometry import RegionOfInterest, box_of_region
 from rareunet.network import Architecture
 from rareunet.predictor import Predictor
 from rareunet.volume import Volume
 
-ORIENTATIONS = list(
-    itertools.product(itertools.permutations(range(3)), itertools.product((False, True), repeat=3))
-)
-
 
 @pytest.fixture
 def predictor(tiny_bundle) -> Predictor:
     return Predictor(tiny_bundle, "cpu")
-
-
-def stored_otherwise(volume: Volume, order, flips) -> Volume:
-    """The same scan with its array axes (z, y, x) in another order and direction."""
-    change = np.zeros((4, 4))
-    change[3, 3] = 1
-    voxels = volume.voxels.transpose(0, *(axis + 1 for axis in order))
-    for new, (old, flipped) in enumerate(zip(order, flips, strict=True)):
-        change[2 - old, 2 - new] = -1 if flipped else 1
-        change[2 - old, 3] = volume.shape[old] - 1 if flipped else 0
-        if flipped:
-            voxels = np.flip(voxels, new + 1)
-    return Volume(voxels, volume.ijk_to_ras @ change, volume.name)
-
-
-def as_before(array: np.ndarray, order, flips) -> np.ndarray:
-    for axis, flipped in enumerate(flips):
-        if flipped:
-            array = np.flip(array, axis)
-    return array.transpose(np.argsort(order))
 
 
 def test_answer_lies_on_the_scan_grid_with_the_labels_of_the_model(predictor, make_scan):
@@ -88,7 +62,7 @@ def test_any_orientation_gives_the_same_answer_in_the_patient(predictor, make_sc
     volume = make_scan((9, 11, 13), spacing)
     expected = predictor.predict(volume).label_map
     assert len(np.unique(expected)) > 1
-    for order, flips in ORIENTATIONS:
+    for order, flips in STORAGES:
         found = predictor.predict(stored_otherwise(volume, order, flips))
         np.testing.assert_array_equal(
             as_before(found.label_map, order, flips), expected, err_msg=f"{order} {flips}"
@@ -151,10 +125,7 @@ def test_padding_around_a_scan_does_not_change_the_answer(predictor, make_scan, 
 def test_a_region_on_an_oblique_scan_counts_with_its_own_size(predictor, make_scan):
     largest = predictor.bundle.field_of_view_mm["largest"]
     scan = make_scan([round(2 * mm) for mm in largest])
-    angle = np.deg2rad(20)
-    turn = np.eye(4)
-    turn[:3, :3] = [[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]]
-    matrix = turn @ scan.ijk_to_ras
+    matrix = turned_world(20, 0) @ scan.ijk_to_ras
     middle = matrix[:3, :3] @ ((np.array(scan.shape[::-1]) - 1) / 2) + matrix[:3, 3]
     size = tuple(float(mm) for mm in reversed(largest))
     region = RegionOfInterest(tuple(map(float, middle)), size)
@@ -181,10 +152,8 @@ def test_outside_the_region_is_background(predictor, make_scan):
 @pytest.mark.parametrize("degrees", [15, 35])
 def test_outside_the_region_is_background_on_an_oblique_scan(predictor, make_scan, degrees):
     """The box of voxels that holds the region reaches beyond it there."""
-    scan, angle = make_scan((40, 40, 40)), np.deg2rad(degrees)
-    turn = np.eye(4)
-    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    matrix = turn @ scan.ijk_to_ras
+    scan = make_scan((40, 40, 40))
+    matrix = turned_world(degrees, 2) @ scan.ijk_to_ras
     middle = matrix[:3, :3] @ np.full(3, 19.5) + matrix[:3, 3]
     region = RegionOfInterest(tuple(map(float, middle)), (20.0, 20.0, 20.0))
     prediction = predictor.predict(Volume(scan.voxels, matrix), region, with_probabilities=True)
@@ -203,8 +172,7 @@ def test_region_outside_the_scan_is_refused(predictor, make_scan):
 
 def test_region_beside_a_tilted_scan_is_refused_though_its_corners_box_is_not(predictor, make_scan):
     scan = make_scan((40, 40, 40))
-    angle, turn = np.deg2rad(20), np.eye(4)  # not straightened
-    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn = turned_world(20, 2)  # not straightened
     region = RegionOfInterest((0.0, -11.0, 20.0), (20.0, 20.0, 20.0))  # the scan's first corner is at 0, 0, 0
     box_of_region(region, scan.shape, turn)  # finds voxels
     with pytest.raises(ValueError, match="outside the scan"):
@@ -265,18 +233,6 @@ def test_model_without_gateways_resamples_to_its_one_depth(make_bundle, make_sca
     assert prediction.label_map.shape == (8, 10, 10)
 
 
-@pytest.mark.parametrize("name", ["toaster", "cuda:99", "mps"])
-def test_device_that_is_not_there_is_refused(name):
-    if (name == "mps" and torch.backends.mps.is_available()) or torch.cuda.device_count() > 99:
-        pytest.skip("this computer has it")
-    with pytest.raises(DeviceError, match="auto"):
-        choose_device(name)
-
-
-def test_automatic_device_runs():
-    assert choose_device("auto").type in ("cuda", "mps", "cpu")
-
-
 def test_a_graphics_card_that_was_passed_over_is_told_with_the_answer(tiny_bundle, make_scan, monkeypatch):
     note = "The processor was used in place of the graphics card: it is broken."
     monkeypatch.setattr("rareunet.predictor.best_device", lambda: (torch.device("cpu"), note))
@@ -285,8 +241,7 @@ def test_a_graphics_card_that_was_passed_over_is_told_with_the_answer(tiny_bundl
 
 
 def test_a_turned_scan_is_told_with_the_answer(predictor, make_scan):
-    scan, turn = make_scan(), np.eye(4)
-    turn[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
-    turned = Volume(scan.voxels, turn @ scan.ijk_to_ras)
+    scan = make_scan()
+    turned = Volume(scan.voxels, turned_world(37, 2) @ scan.ijk_to_ras)
     assert "turned by 37 degrees" in predictor.predict(turned).describe()
     assert "turned by" not in predictor.predict(scan).describe()

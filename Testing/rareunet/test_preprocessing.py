@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from turns import turned_world
 
 from rareunet import preprocessing
 from rareunet.geometry import RegionOfInterest, whole_box
@@ -153,9 +154,7 @@ def test_region_of_interest_is_cut_out_and_put_back():
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.0, 3.0)], ids=str)
 def test_turned_scan_comes_back_to_where_it_was(degrees, spacing):
     """A Gaussian blob, sampled on a turned grid."""
-    angle = np.deg2rad(degrees)
-    turn = np.eye(4)
-    turn[:3, :3] = [[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]]
+    turn = turned_world(degrees, 0)
     matrix = turn @ matrix_of(spacing)
     shape = tuple(round(60 / s) for s in reversed(spacing))
     middle = matrix[:3, :3] @ ((np.array(shape[::-1]) - 1) / 2) + matrix[:3, 3]
@@ -172,9 +171,7 @@ def test_turned_scan_comes_back_to_where_it_was(degrees, spacing):
 
 def test_padding_of_a_turned_scan_does_not_count():
     """A reformat: its corners were filled with a value, which differs between programs."""
-    angle = np.deg2rad(35)
-    turn = np.eye(4)
-    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn = turned_world(35, 0)
     scan = np.random.default_rng(0).uniform(50, 100, size=(30, 32, 34)).astype(np.float32)
     y, z = np.meshgrid(np.arange(32) - 15.5, np.arange(30) - 14.5)
     filled = np.broadcast_to((np.hypot(y, z) > 14)[:, :, None], scan.shape)
@@ -189,9 +186,7 @@ def test_padding_of_a_turned_scan_does_not_count():
 
 
 def test_region_on_a_turned_scan_is_what_the_network_gets():
-    angle = np.deg2rad(35)
-    turn = np.eye(4)
-    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn = turned_world(35, 2)
     matrix = turn @ matrix_of((1.0, 1.0, 1.0))
     volume = Volume(np.random.default_rng(0).normal(size=(60, 80, 80)), matrix)
     middle = matrix[:3, :3] @ np.array([39.5, 39.5, 29.5]) + matrix[:3, 3]
@@ -202,9 +197,7 @@ def test_region_on_a_turned_scan_is_what_the_network_gets():
 
 
 def test_straight_grid_of_a_turned_scan_lies_along_the_patient():
-    angle = np.deg2rad(40)
-    turn = np.eye(4)
-    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn = turned_world(40, 2)
     volume = Volume(np.random.default_rng(0).normal(size=(20, 24, 22)), turn @ matrix_of((1.0, 1.0, 3.0)))
     _, grid = to_network_grid(volume, SETTINGS)
     assert grid.route.turned_degrees == pytest.approx(40)
@@ -234,9 +227,7 @@ def test_around_a_region_the_network_gets_hardly_more_than_the_region(degrees, i
 
 
 def test_model_that_has_learnt_turned_scans_gets_them_as_they_are():
-    angle = np.deg2rad(40)
-    turn = np.eye(4)
-    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn = turned_world(40, 2)
     matrix = turn @ matrix_of((1.0, 1.0, 4.0))
     volume = Volume(np.random.default_rng(0).uniform(size=(8, 16, 16)).astype(np.float32), matrix)
     image, grid, back = there_and_back(volume, replace(SETTINGS, straighten_turned=False))
@@ -250,9 +241,7 @@ def test_model_that_has_learnt_turned_scans_gets_them_as_they_are():
 @pytest.mark.parametrize("entry_depth", [None, 2])
 def test_route_of_scan_is_the_route_that_a_scan_takes(degrees, entry_depth):
     """Thick slices, stored along each of the patient's axes."""
-    angle = np.deg2rad(degrees)
-    turn = np.eye(4)
-    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn = turned_world(degrees, 2)
     for order in itertools.permutations(range(3)):
         matrix = turn @ matrix_of((1.0, 1.0, 4.0))[:, [*order, 3]]
         volume = Volume(np.random.default_rng(0).normal(size=(16, 16, 16)), matrix)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from turns import turned
 
 from rareunet.volume import Volume
 
@@ -31,10 +32,8 @@ def test_the_matrix_becomes_float64_and_voxels_keep_their_type():
 
 
 def test_spacing_of_a_turned_scan():
-    a = np.deg2rad(30)
-    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, -1]])
     matrix = np.eye(4)
-    matrix[:3, :3] = turn * (1, 2, 3)
+    matrix[:3, :3] = turned(30, 2) * (1, 2, -3)
     assert Volume(VOXELS, matrix).spacing_mm == pytest.approx((3, 2, 1))
 
 

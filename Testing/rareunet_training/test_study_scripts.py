@@ -1,16 +1,43 @@
-"""What the scripts of docs/study share: each model meets the cases that it was trained without, and no others."""
+"""Scripts of docs/study: each model meets the cases that it was trained without; widened and averaged models."""
 
 import json
+import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from bundle_helpers import describe_tiny, tiny_network
 from evaluation_helpers import save_bundle, write_blobs
 
+from rareunet.architecture import Architecture
+from rareunet.bundle import Bundle
 from rareunet.routing import route_for
 from rareunet_training.model import case_hash
 
 STUDY = Path(__file__).parents[2] / "docs" / "study"
+
+
+PLAIN = Architecture(
+    in_channels=2, classes=3, stages=3, filters=4, max_filters=20, gateways=2,
+    gateway_convolutions=1, encoder_convolutions=2, decoder_convolutions=2,
+)  # fmt: skip
+
+
+def uneven(architecture, seed):
+    """A network of which no bias or norm is what it starts with."""
+    network = tiny_network(architecture, seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(torch.rand(parameter.shape) / 4)
+    return network
+
+
+def run_script(monkeypatch, name, *words):
+    monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
+    return runpy.run_path(str(STUDY / name), run_name="__main__")
 
 
 @pytest.fixture
@@ -77,3 +104,71 @@ def test_difference_is_paired_over_the_cases(pairs, capsys):
     pairs.print_pairs(("as it is", "finer"), {"2 mm": [(0.5, 0.6), (0.7, 0.9)]})
     row = capsys.readouterr().out.splitlines()[1]
     assert row.split() == ["2", "mm", "0.600", "0.750", "+0.150", "+-", "0.050"]
+
+
+@pytest.mark.parametrize("depths", [(0, 0, 0), (1, 1, 1), (2, 2, 2), (0, 2, 1)], ids=str)
+@pytest.mark.parametrize("filters", [5, 8])
+def test_a_wider_network_answers_what_the_old_one_does(filters, depths):
+    old = uneven(PLAIN, seed=1)
+    widening = runpy.run_path(str(STUDY / "wider.py"))["Widening"]
+    wider = widening(old, filters).network()
+    assert [layer.out_channels for layer in wider.encoder[0].convolutions] == [filters] * 2
+    image = torch.rand(1, 2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, found = (network.walk(image, depths).logits for network in (old, wider))
+    assert expected.std() > 0.1
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_copies_of_a_channel_can_part():
+    """Equal weights would get equal gradients for ever."""
+    widening = runpy.run_path(str(STUDY / "wider.py"))["Widening"]
+    reading = widening(uneven(PLAIN, seed=1), 8).network().heads[0].weight.flatten(1)
+    assert len(torch.unique(reading, dim=1).T) == 8
+
+
+def test_widening_writes_a_model(tmp_path, monkeypatch, capsys):
+    card = ({"condition": "2 mm", "spacing_mm": [2, 2, 2], "cases": 7, "dice_mean": 0.8, "dice_sd": 0.02},)
+    old = describe_tiny(PLAIN, resolution_card=card).save(tmp_path / "old", uneven(PLAIN, seed=1))
+    run_script(monkeypatch, "wider.py", old.folder, "--filters", 6, "--output", tmp_path / "wider")
+    assert capsys.readouterr().out.strip() == str(tmp_path / "wider")
+    wider = Bundle.load(tmp_path / "wider")
+    assert wider.load_network().architecture == replace(PLAIN, filters=6)
+    assert (wider.name, wider.labels, wider.resolution_card) == (old.name, old.labels, ())
+
+
+@pytest.mark.parametrize(("changes", "filters"), [({}, 9), ({}, 3), ({"residual_blocks": 1}, 8)])
+def test_networks_that_can_not_be_widened_are_refused(changes, filters):
+    widening = runpy.run_path(str(STUDY / "wider.py"))["Widening"]
+    with pytest.raises(ValueError, match="plain blocks and up to twice the filters"):
+        widening(tiny_network(replace(PLAIN, **changes)), filters)
+
+
+def learner(folder, seed, *cases, **changes):
+    training = {"data": {"fold": 0, "case_hashes": list(cases)}, "settings": {"seed": seed}}
+    described = describe_tiny(PLAIN, training=training, **{"name": folder.name, **changes})
+    return described.save(folder, uneven(PLAIN, seed))
+
+
+def test_average_of_two_models(tmp_path, monkeypatch, capsys):
+    models = [learner(tmp_path / "a", 1, "x", "y"), learner(tmp_path / "b", 2, "y", "w", version="0.2.0")]
+    words = [*(model.folder for model in models), "--output", tmp_path / "average"]
+    run_script(monkeypatch, "average_weights.py", *words)
+    assert capsys.readouterr().out.strip() == str(tmp_path / "average")
+    average = Bundle.load(tmp_path / "average")
+    first, second, found = (model.load_network().state_dict() for model in (*models, average))
+    for name, weight in found.items():
+        torch.testing.assert_close(weight, (first[name] + second[name]) / 2, rtol=1e-3, atol=1e-4)
+    assert (average.name, average.version, average.resolution_card) == ("average", "0.2.0", ())
+    assert average.training["data"] == {"fold": 0, "case_hashes": ["w", "x", "y"]}
+    assert average.training["settings"] == {"seed": 2}
+    assert [model["sha256"] for model in average.training["average_of"]] == [m.sha256 for m in models]
+
+
+def test_models_of_two_kinds_are_not_averaged(tmp_path, monkeypatch):
+    one = learner(tmp_path / "one", 1)
+    other = learner(tmp_path / "other", 2, reference_spacing_mm=(1.0, 1.0, 2.0))
+    words = [one.folder, other.folder, "--output", tmp_path / "average"]
+    with pytest.raises(SystemExit, match="one and .*other differ in reference_spacing_mm"):
+        run_script(monkeypatch, "average_weights.py", *words)
+    assert not (tmp_path / "average").exists()

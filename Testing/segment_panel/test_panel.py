@@ -1,66 +1,12 @@
 """The panel: opened as Slicer opens it, buttons clicked, texts read."""
 
-import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from segment_helpers import (
-    MODULE,
-    FakePredictor,
-    add_scan,
-    finish_run,
-    make_labels,
-    save_tiny_model,
-    scan_with_blobs,
-)
-
-OPEN_WITHOUT_PACKAGES = """
-import sys
-for name in ("torch", "nibabel", "safetensors", "fastjsonschema"):
-    sys.modules[name] = None  # importing it raises
-import rareunet.bundle
-from pathlib import Path
-rareunet.bundle.PACKAGED_MODELS = Path(sys.argv[2])
-import standin, slicer
-standin.start()
-panel = standin.load_module(sys.argv[1]).widgetRepresentation()
-node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "scan")
-import numpy, slicer.util
-slicer.util.updateVolumeFromArray(node, numpy.zeros((20, 20, 20), numpy.int16))
-panel.enter()
-print(panel.self().ui.outlookLabel.text)
-assert panel.self().ui.applyButton.enabled
-sys.stdout.flush()
-import os; os._exit(0)
-"""
-
-
-@pytest.fixture
-def models(tmp_path, monkeypatch):
-    """Packaged models: one of random weights, called hippocampus, and one with two channels."""
-    from rareunet import bundle
-
-    folder = tmp_path / "packaged"
-    save_tiny_model(folder, "hippocampus")
-    save_tiny_model(folder, "pair", title="Pair", channels=({"name": "T1"}, {"name": "T2"}))
-    monkeypatch.setattr(bundle, "PACKAGED_MODELS", folder)
-    return folder
-
-
-@pytest.fixture
-def panel(slicer_app, models):
-    """The module's Python widget, opened and entered."""
-    import standin
-
-    module = standin.load_module(MODULE)
-    representation = module.widgetRepresentation()
-    representation.enter()
-    yield representation.self()
-    standin.unload_module(module)
+from segment_helpers import FakePredictor, add_scan, finish_run, make_labels, scan_with_blobs, segmentations
 
 
 def use_fake(panel, **options):
@@ -69,181 +15,10 @@ def use_fake(panel, **options):
     return predictor
 
 
-def segmentations():
-    import slicer.util
-
-    return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-
-
-def test_opens_before_any_package_is_installed(models):
-    import standin
-
-    folders = [MODULE.parent, Path(standin.__file__).parent.parent]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, folders)),
-        "QT_QPA_PLATFORM": "offscreen",
-    }
-    run = subprocess.run(
-        [sys.executable, "-c", OPEN_WITHOUT_PACKAGES, str(MODULE), str(models)],
-        capture_output=True, encoding="utf-8", env=environment, timeout=120,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    assert "1.0 x 1.0 x 1.0 mm: enters at depth 0." in run.stdout
-
-
 def test_nothing_chosen(panel):
     assert not panel.ui.applyButton.enabled
     assert panel.ui.applyButton.toolTip == "Choose a scan."
     assert not panel.ui.placeRegionButton.enabled
-
-
-@pytest.mark.parametrize(
-    ("percent", "told"),
-    [
-        (-9.3, ", volumes 9 ± 7 % too small"),
-        (5.0, ", volumes 5 ± 7 % too large"),
-        (-4.9, ""),
-        (None, ""),
-    ],
-)
-def test_volumes_that_are_off_by_a_twentieth_are_told(panel, percent, told):
-    from RAREUNetSegmentLib.outlook import expected_accuracy
-
-    row = {"condition": "2 mm", "spacing_mm": [2, 2, 2], "cases": 7, "dice_mean": 0.81, "dice_sd": 0.02}
-    names = ("volume_error_percent_mean", "volume_error_percent_sd")
-    measured = {} if percent is None else dict(zip(names, (percent, 7.4), strict=True))
-    assert (
-        expected_accuracy([row | measured], (2, 2, 2)) == f"expected Dice 0.81 ± 0.02 (7 scans, 2 mm){told}"
-    )
-
-
-@pytest.mark.parametrize(
-    ("spacing", "row"),
-    [((2.1, 2, 2), "2 mm"), ((1.5, 2, 2), "2 mm"), ((2.3, 2, 2), None), ((1.3, 2, 2), None)],
-)
-def test_a_measurement_speaks_for_scans_hardly_coarser(panel, spacing, row):
-    """Where the coarsest measured ends Dice falls steeply: what holds at 8 mm does not at 10."""
-    from RAREUNetSegmentLib.outlook import expected_accuracy
-
-    card = [{"condition": "2 mm", "spacing_mm": [2, 2, 2], "cases": 7, "dice_mean": 0.81, "dice_sd": 0.02}]
-    assert ("not measured" in expected_accuracy(card, spacing)) == (row is None)
-
-
-def test_line_before_apply(panel):
-    node = add_scan(ijk_to_ras=np.diag([1.0, 1.0, 4.0, 1.0]), array=np.ones((8, 20, 20)))
-    panel._parameterNode.inputVolume = node
-    assert panel.ui.outlookLabel.text.splitlines() == [
-        "1.0 x 1.0 x 4.0 mm: enters at depth 0, z at depth 2.",
-        "Expected Dice 0.80 ± 0.05 (40 scans, slices of 4 mm).",
-    ]
-    assert panel.ui.applyButton.enabled
-    node.SetSpacing(2, 2, 2)
-    assert panel.ui.outlookLabel.text.startswith("2.0 x 2.0 x 2.0 mm: enters at depth 1.")
-    assert "not measured near this voxel size" in panel.ui.outlookLabel.text
-
-
-def test_line_follows_anatomical_axes(panel):
-    """A scan of thick sagittal slices: k runs to the right, so that x is the coarse axis."""
-    node = add_scan(np.ones((8, 20, 20)), [[0, 0, 4, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
-    panel._parameterNode.inputVolume = node
-    assert panel.ui.outlookLabel.text.startswith("4.0 x 1.0 x 1.0 mm: enters at depth 0, x at depth 2.")
-
-
-def test_line_tells_of_a_turned_scan(panel):
-    """What the core will do with it, before any package is there."""
-    angle = np.deg2rad(40)
-    matrix = np.eye(4)
-    matrix[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    panel._parameterNode.inputVolume = add_scan(np.ones((8, 20, 20)), matrix @ np.diag([1.0, 1.0, 3.0, 1.0]))
-    text = panel.ui.outlookLabel.text
-    resampled = "1.0 x 1.0 x 1.0 mm along the patient's axes (resampled: the scan is turned by 40 degrees)"
-    assert text.startswith(f"{resampled}: enters at depth 0.")
-    # That of thick slices: straightening does not bring back what they lost.
-    assert "Expected Dice 0.80" in text
-
-
-def test_line_is_silent_of_it_where_the_model_has_learnt_turned_scans():
-    from RAREUNetSegmentLib.models import read_facts
-    from RAREUNetSegmentLib.outlook import outlook_for
-
-    angle = np.deg2rad(40)
-    matrix = np.eye(4)
-    matrix[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    facts = replace(read_facts("hippocampus"), straighten_turned=False)
-    view = outlook_for(facts, (8, 20, 20), matrix @ np.diag([1.0, 1.0, 4.0, 1.0]))
-    assert view.route.startswith("1.0 x 1.0 x 4.0 mm: enters at depth 0, z at depth 2")
-    assert not view.warnings
-
-
-def test_fixed_depth_changes_the_line(panel):
-    panel._parameterNode.inputVolume = add_scan()
-    panel.ui.entryDepthComboBox.setCurrentIndex(2)
-    assert "enters at depth 1" in panel.ui.outlookLabel.text
-    assert "resampled" in panel.ui.outlookLabel.text
-
-
-def test_accuracy_of_the_automatic_route_is_not_told_of_another_one(panel):
-    panel._parameterNode.inputVolume = add_scan()
-    assert "Expected Dice 0.88" in panel.ui.outlookLabel.text
-    panel.ui.entryDepthComboBox.setCurrentIndex(4)
-    assert "Accuracy was not measured for this entry depth." in panel.ui.outlookLabel.text
-    panel.ui.entryDepthComboBox.setCurrentIndex(1)  # what the spacing leads to
-    assert "Expected Dice 0.88" in panel.ui.outlookLabel.text
-
-
-def test_field_of_view_too_large_does_not_block_since_apply_refuses_as_clearly(panel, slicer_app):
-    panel._parameterNode.inputVolume = add_scan(np.random.default_rng(0).normal(size=(80, 70, 90)))
-    panel.ui.applyButton.click()
-    finish_run(panel)
-    (dialog,) = slicer_app.dialogs
-    for text in (dialog.text, panel.ui.resultLabel.text):
-        assert "shows 90 x 70 x 80 mm" in text
-        assert "place a region of interest of about that size around the structure" in text
-    assert segmentations() == []
-
-
-def test_padding_does_not_count_to_the_field_of_view(panel, slicer_app):
-    content = np.random.default_rng(0).normal(100, 20, (24, 26, 28))
-    panel._parameterNode.inputVolume = add_scan(np.pad(content, 30))
-    assert "Unless the rest is padding, Apply will refuse" in panel.ui.outlookLabel.text
-    panel.ui.applyButton.click()
-    finish_run(panel)
-    assert slicer_app.dialogs == []
-    assert len(segmentations()) == 1
-
-
-def test_field_of_view_too_large_until_a_region_is_placed(panel):
-    node = add_scan(np.random.default_rng(0).normal(size=(80, 70, 90)))
-    panel._parameterNode.inputVolume = node
-    assert "90 x 70 x 80 mm" in panel.ui.outlookLabel.text
-    assert "place a region of interest" in panel.ui.outlookLabel.text
-    panel.ui.forceCheckBox.setChecked(True)
-    assert "Apply will refuse" not in panel.ui.outlookLabel.text
-    assert "expect false findings" in panel.ui.outlookLabel.text
-    panel.ui.forceCheckBox.setChecked(False)
-    panel.ui.placeRegionButton.click()
-    assert "⚠" not in panel.ui.outlookLabel.text
-    region = panel._parameterNode.regionOfInterest
-    assert tuple(region.GetSize()) == (28, 30, 32)
-    region.SetCenter(500, 0, 0)
-    assert not panel.ui.applyButton.enabled
-    assert "outside the scan" in panel.ui.outlookLabel.text
-
-
-def test_canonical_axes_are_the_cores():
-    from rareunet.geometry import Reorientation, canonical_axes
-
-    generator = np.random.default_rng(3)
-    for _ in range(50):
-        matrix = np.eye(4)
-        matrix[:3, :3] = np.linalg.qr(generator.normal(size=(3, 3)))[0] @ np.diag(
-            generator.uniform(0.5, 4, 3)
-        )
-        core = Reorientation.to_ras(matrix).source_axes
-        cosines = np.sort(np.abs(matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)), axis=0)
-        if (cosines[2] - cosines[1]).min() > 0.2:  # beside 45 degrees any answer is right
-            assert canonical_axes(matrix) == core
 
 
 def test_apply_with_a_fake_predictor(panel, slicer_app):
@@ -381,88 +156,6 @@ def test_used_model_folders_are_remembered(panel, models):
     assert panel._parameterNode.model == str(models / "hippocampus")
 
 
-def test_packages_are_ensured_on_apply_only(panel, slicer_app):
-    import slicer.packaging
-
-    slicer.packaging.missing.add("nibabel")
-    slicer.packaging.set_torch_present(False)
-    panel._parameterNode.inputVolume = add_scan()
-    assert slicer.packaging.calls == []
-    panel.ui.applyButton.click()
-    assert [call.function for call in slicer.packaging.calls] == ["installTorch", "pip_ensure"]
-    assert slicer.packaging.calls[1].options["requester"] == "RAREUNet"
-    finish_run(panel)
-    assert len(segmentations()) == 1
-
-
-def test_apply_does_not_import_torch_into_slicer(panel):
-    import slicer.packaging
-
-    panel._parameterNode.inputVolume = add_scan()
-    panel.ui.applyButton.click()
-    finish_run(panel)
-    assert slicer.packaging.calls == []  # torchInstalled() of the extension would have imported it
-
-
-def test_missing_pytorch_extension_says_what_to_do(panel, slicer_app):
-    import slicer.packaging
-
-    slicer.packaging.remove_pytorch_utils()
-    slicer.packaging.set_torch_present(False)
-    panel._parameterNode.inputVolume = add_scan()
-    panel.ui.applyButton.click()
-    (dialog,) = slicer_app.dialogs
-    assert "install the extension 'PyTorch'" in dialog.text
-    assert len(slicer_app.takeSlotExceptions()) == 1  # tryWithErrorDisplay lets it go on to the console
-    assert panel.ui.applyButton.enabled
-    assert segmentations() == []
-
-
-def test_declined_pytorch(panel, slicer_app):
-    import slicer.packaging
-
-    slicer.packaging.set_torch_present(False)
-    slicer_app.dialogAnswers.append(False)
-    panel._parameterNode.inputVolume = add_scan()
-    panel.ui.applyButton.click()
-    assert "PyTorch was not installed" in slicer_app.dialogs[-1].text
-    assert len(slicer_app.takeSlotExceptions()) == 1
-
-
-@pytest.mark.parametrize("missing", ["torch", "nibabel"])
-def test_without_a_window_nobody_is_asked(panel, monkeypatch, missing):
-    """The question would wait for ever, unseen."""
-    import slicer.packaging
-    import slicer.util
-
-    from RAREUNetSegmentLib.dependencies import MissingPackageError
-
-    if missing == "torch":
-        slicer.packaging.set_torch_present(False)
-    else:
-        slicer.packaging.missing.add(missing)
-    monkeypatch.setattr(slicer.util, "mainWindow", lambda: None)
-    with pytest.raises(MissingPackageError, match='PythonSlicer -m pip install "torch>=2.3" -r '):
-        panel.logic.process(add_scan())
-    assert slicer.packaging.calls == []
-
-
-def test_a_mac_without_a_pytorch_is_told_so_before_anything_is_downloaded(panel, monkeypatch):
-    import platform
-    import sys
-
-    import slicer.packaging
-
-    from RAREUNetSegmentLib.dependencies import MissingPackageError
-
-    slicer.packaging.set_torch_present(False)
-    monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    with pytest.raises(MissingPackageError, match="Intel processors"):
-        panel.logic.process(add_scan())
-    assert slicer.packaging.calls == []
-
-
 @pytest.mark.parametrize("other", ["vtkMRMLVectorVolumeNode", "vtkMRMLLabelMapVolumeNode"])
 def test_the_first_scan_is_chosen_not_a_picture_or_a_label_map(panel, other):
     import slicer
@@ -535,20 +228,6 @@ def test_self_test_runs(panel):
     slicer.selfTests["RAREUNetSegment"]()
 
 
-def test_self_test_installs_nothing_in_a_test_run(panel, slicer_app, monkeypatch):
-    import slicer
-    import slicer.packaging
-
-    slicer.packaging.missing.add("nibabel")
-    slicer_app.setTestingEnabled(True)
-    try:
-        slicer.selfTests["RAREUNetSegment"]()
-    finally:
-        slicer_app.setTestingEnabled(False)
-    assert slicer.packaging.missing == {"nibabel"}
-    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
-
-
 def test_sample_scans_are_offered(panel, monkeypatch):
     from types import ModuleType, SimpleNamespace
 
@@ -566,18 +245,12 @@ def test_sample_scans_are_offered(panel, monkeypatch):
 
 
 def test_label_names_in_the_result_are_escaped():
-    from types import SimpleNamespace
-
+    from rareunet.volume import Volume
     from RAREUNetSegmentLib.summary import volumes_table
 
     labels = make_labels(names=("<b>Front</b>", "Back"))
-    prediction = SimpleNamespace(
-        volumes_ml={"<b>Front</b>": 1.0, "Back": 0.0},
-        warnings=[],
-        model={"name": "m", "version": "1.0.0"},
-        labels=labels,
-        describe=lambda: "done",
-    )
+    prediction = FakePredictor(labels).predict(Volume(np.zeros((8, 8, 8)), np.eye(4)))
+    prediction = replace(prediction, volumes_ml={"<b>Front</b>": 1.0, "Back": 0.0}, warnings=[])
     text = volumes_table("A & B", prediction)
     assert text.startswith("<b>A &amp; B</b>")
     assert "&lt;b&gt;Front" in text

@@ -16,8 +16,10 @@ from segment_helpers import (
     light_worker,
     save_tiny_model,
     scan_with_blobs,
+    segmentations,
     wait_until,
 )
+from turns import turned_world
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
@@ -96,12 +98,6 @@ def use_worker(panel, tmp_path, monkeypatch):
     yield use
     for client in made:
         client.close()
-
-
-def segmentations():
-    import slicer.util
-
-    return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
 
 
 def voxel_counts(node):
@@ -402,10 +398,7 @@ def test_killed_worker_leaves_the_segmentation_and_a_report_without_names(panel,
 def test_route_in_the_report_is_the_cores_on_a_turned_scan_and_at_a_chosen_depth(
     panel, use_worker, slicer_app
 ):
-    angle = np.deg2rad(40)
-    turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
-    matrix = np.eye(4)
-    matrix[:3, :3] = turn @ np.diag([1.0, 1.0, 4.0])
+    matrix = turned_world(40, 0) @ np.diag([1.0, 1.0, 4.0, 1.0])
     panel._parameterNode.inputVolume = add_scan(np.ones((8, 20, 20)), matrix)
     use_worker(light_worker("raise RuntimeError('broken')"))
     panel.ui.applyButton.click()

@@ -4,13 +4,34 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from new_slicer import in_a_new_slicer
 from training_panel_helpers import MODULE, FakeFactory, tell, training_process, wait_for
+
+PACKAGES = (
+    "torch", "monai", "matplotlib", "jinja2", "tensorboard", "tqdm", "nibabel", "scipy", "SimpleITK", "pydicom",
+    "safetensors", "fastjsonschema", "yaml", "tomli", "optuna",
+)  # fmt: skip
+CHOOSE_DATA = """
+print(panel._parameterNode.structures)
+panel.ui.dataFolderEdit.currentPath = {folder!r}
+print(panel._parameterNode.structures)
+print(panel.ui.packagesLabel.text)
+assert panel.ui.installButton.enabled
+"""
 
 
 def chosen(panel):
     from RAREUNetTrainingLib.training_choice import TrainingChoice
 
     return TrainingChoice.of(panel._parameterNode)
+
+
+def test_opens_before_any_package_is_installed(data):
+    said = in_a_new_slicer(MODULE, CHOOSE_DATA.format(folder=str(data)), missing=PACKAGES)
+    before, after, packages = said.splitlines()
+    assert before == "[]"
+    assert [structure["name"] for structure in json.loads(after)] == ["Anterior", "Posterior"]
+    assert packages == "Training needs packages that Slicer's Python lacks: torch."
 
 
 def test_remembered_paths_leave_the_choice_alone(ready, tmp_path):

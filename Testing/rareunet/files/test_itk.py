@@ -5,7 +5,8 @@ import zlib
 
 import numpy as np
 import pytest
-from scan_files import TWO, VOXELS, metaimage, nrrd, refused, sitk
+import SimpleITK as sitk
+from scan_files import TWO, VOXELS, metaimage, nrrd, refused
 
 from rareunet.volume import Volume
 from rareunet.volume_files import read_volume, write_volume

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from rareunet import Volume
 from rareunet.volume_files import write_volume
@@ -111,7 +112,6 @@ def test_a_case_that_could_not_be_read_is_read_again(folder, monkeypatch):
 
 
 def test_header_with_its_voxels_elsewhere_is_always_read(tmp_path):
-    sitk = pytest.importorskip("SimpleITK", reason="SimpleITK writes the .mhd files")
     add(tmp_path, "a")
     (tmp_path / "images" / "a.nii.gz").unlink()
     voxels = np.arange(120, dtype=np.int16).reshape(4, 5, 6)

@@ -5,7 +5,6 @@ import shutil
 from dataclasses import replace
 from operator import itemgetter
 
-import numpy as np
 import pytest
 from evaluation_helpers import save_bundle, write_blobs
 
@@ -20,7 +19,6 @@ from rareunet_training.evaluation.labelled_cases import (
     external_cases,
     held_out_cases,
 )
-from rareunet_training.evaluation.scores import mean_of
 from rareunet_training.model import case_hash
 
 QUICK = ["--protocol", "aligned", "--shape", "16", "24", "16", "fit.device=cpu"]
@@ -247,7 +245,3 @@ def test_model_trained_on_published_labels_is_scored_on_them(data, tmp_path, cap
     assert "aligned" not in printed
     assert evaluate(tmp_path / "study", "--data", data, "--write-card", "fit.device=cpu") == 1
     assert "a card describes aligned ones. Add --protocol aligned" in capsys.readouterr().err
-
-
-def test_mean_of_nothing_is_nan():
-    assert np.isnan(mean_of([]))

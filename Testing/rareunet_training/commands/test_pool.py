@@ -1,19 +1,15 @@
 """pool: scores of folds as one, and the card of a model that was trained on all cases."""
 
 import json
-from dataclasses import replace
 
 import pytest
-from evaluation_helpers import save_bundle, scored, write_blobs
+from evaluation_helpers import fold_scores, save_bundle, write_blobs
 
 from rareunet.bundle import Bundle
 from rareunet.bundle_format import WEIGHTS_FILE, hash_file, verify
 from rareunet_training.__main__ import main
-from rareunet_training.evaluation.score_files import ScoreSet, read_scores, write_scores
-from rareunet_training.evaluation.scores import Score
+from rareunet_training.evaluation.score_files import read_scores, write_scores
 from rareunet_training.evaluation.scoring import model_facts
-
-CONDITIONS = ("native", "scale 1 (aligned)", "scale 1 (published)")
 
 
 @pytest.fixture
@@ -26,20 +22,7 @@ def fold(tmp_path, bundle):
     """Writes the scores of a fold with those cases; returns the file."""
 
     def write(number, cases, **changes):
-        facts = {**model_facts(bundle), "name": "tiny", "sha256": f"of fold {number}"}
-        values = {name: 0.9 - 0.1 * index for index, name in enumerate(cases)}
-        scores = [scored(case, condition, dice) for case, dice in values.items() for condition in CONDITIONS]
-        found = ScoreSet(
-            "tiny",
-            facts,
-            "all",
-            (16, 24, 16),
-            f"blobs, fold {number}",
-            ("Ball",),
-            dict.fromkeys(cases, "hash"),
-            tuple(scores),
-        )
-        write_scores(replace(found, **changes), tmp_path / f"fold{number}.json")
+        write_scores(fold_scores(bundle, number, cases, **changes), tmp_path / f"fold{number}.json")
         return tmp_path / f"fold{number}.json"
 
     return write
@@ -47,11 +30,6 @@ def fold(tmp_path, bundle):
 
 def pool(*words):
     return main(["pool", *map(str, words)])
-
-
-def refusal(capsys, *words):
-    assert pool(*words) == 1
-    return capsys.readouterr().err
 
 
 def test_pooled_scores_are_those_of_an_evaluation_of_all_cases(bundle, tmp_path):
@@ -76,16 +54,6 @@ def test_pooled_scores_are_those_of_an_evaluation_of_all_cases(bundle, tmp_path)
     assert (tmp_path / "pooled" / "scores.html").stat().st_size > 5000
 
 
-def test_several_models_share_no_hash(fold, tmp_path, bundle):
-    first, second = fold(0, ["a", "b"]), fold(1, ["c"])
-    assert pool(first, second, "--output", tmp_path / "both") == 0
-    shared = read_scores(tmp_path / "both" / "scores.json").model
-    assert "sha256" not in shared
-    assert shared["parameters"] == model_facts(bundle)["parameters"]
-    assert pool(first, "--output", tmp_path / "one") == 0
-    assert read_scores(tmp_path / "one" / "scores.json").model["sha256"] == "of fold 0"
-
-
 def test_folds_whose_models_were_named_apart(fold, bundle, tmp_path):
     facts = {**model_facts(bundle), "name": "fold1", "version": "2.0.0"}
     assert pool(fold(0, ["a"]), fold(1, ["b"], model=facts), "--output", tmp_path / "both") == 0
@@ -106,21 +74,6 @@ def test_card_of_the_final_model_is_that_of_the_folds(fold, bundle, capsys):
     assert hash_file(bundle.folder / WEIGHTS_FILE) == weights
 
 
-def test_certainty_limit_comes_with_scores_of_scans_and_stays_with_those_of_label_maps(fold, bundle):
-    def sure(case, certainty):
-        return replace(scored(case, "native", 0.8), certainty=certainty)
-
-    first, second = (
-        fold(number, list(cases), scores=tuple(sure(case, 0.9) for case in cases))
-        for number, cases in enumerate(("abc", "def"))
-    )
-    assert Bundle.load(bundle.folder).certainty_limit is None
-    assert pool(first, second, "--card", bundle.folder) == 0
-    assert Bundle.load(bundle.folder).certainty_limit == 0.86
-    assert pool(fold(2, ["g"]), "--card", bundle.folder) == 0
-    assert Bundle.load(bundle.folder).certainty_limit == 0.86
-
-
 def test_scores_of_a_fold_are_not_replaced_by_those_of_all(fold, tmp_path, capsys):
     (tmp_path / "fold0").mkdir()
     first = fold(0, ["a"]).rename(tmp_path / "fold0" / "scores.json")
@@ -130,51 +83,29 @@ def test_scores_of_a_fold_are_not_replaced_by_those_of_all(fold, tmp_path, capsy
     assert first.read_bytes() == before
 
 
-def test_cases_in_two_files_are_refused(fold, capsys):
-    message = refusal(capsys, fold(0, ["a", "b"]), fold(1, ["c"]), fold(2, ["b", "a"]))
-    assert "a is in two of the score files (2 such cases)" in message
-
-
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("changes", "files", "settings", "message"),
     [
-        (
-            {"protocol": "clinical", "scores": (scored("b", "native", 0.5),)},
-            "scored with protocol 'all', blobs, fold 1 with 'clinical'",
-        ),
-        ({"model": {"presented": "up"}}, "scored with --baseline 'none', blobs, fold 1 with 'up'"),
-        ({"shape": (32, 24, 16)}, "only scores on the same crop"),
-        ({"labels": ("Heart",)}, "compare models of the same structures"),
-        (
-            {"scores": (Score("b", "native", (1, 1, 1), (0.5,), 0.1),)},
-            "one has scores in world space and the other has Dice",
-        ),
+        ({}, [], ["data.fold=1"], "no use for 'data.fold=1'"),
+        ({}, ["none.json"], [], "can't be read"),
+        ({}, ["fold0.json"], [], "a is in two of the score files"),
+        ({"labels": ("Heart",)}, [], [], "those of the scores Heart"),
     ],
 )
-def test_folds_that_were_not_scored_alike_are_refused(fold, changes, expected, capsys):
-    assert expected in refusal(capsys, fold(0, ["a"]), fold(1, ["b"], **changes))
-
-
-def test_protocols_with_the_same_conditions_are_alike(fold, tmp_path):
-    assert pool(fold(0, ["a"]), fold(1, ["b"], protocol="standard"), "--output", tmp_path / "both") == 0
-    assert len(read_scores(tmp_path / "both" / "scores.json").scores) == 2 * len(CONDITIONS)
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"model": {"parameters": 7}}, "the scored models 7: a card describes the same network"),
-        ({"model": {"presented": "up"}}, "presented in another way (up)"),
-        ({"labels": ("Heart",)}, "those of the scores Heart"),
-        ({"scores": (scored("a", "scale 1 (published)", 0.5),)}, "displaced labels alone"),
-    ],
-)
-def test_scores_that_describe_another_model_make_no_card(fold, bundle, changes, expected, capsys):
-    assert expected in refusal(capsys, fold(0, ["a"], **changes), "--card", bundle.folder)
+def test_what_can_not_be_pooled_is_refused_and_nothing_is_written(
+    fold, bundle, tmp_path, monkeypatch, capsys, changes, files, settings, message
+):
+    monkeypatch.chdir(tmp_path)
+    words = [
+        fold(0, ["a"], **changes),
+        *files,
+        "--card",
+        bundle.folder,
+        "--output",
+        tmp_path / "out",
+        *settings,
+    ]
+    assert pool(*words) == 1
+    assert message in capsys.readouterr().err
     assert Bundle.load(bundle.folder).resolution_card == ()
-
-
-def test_settings_and_missing_files_are_refused(fold, tmp_path, capsys):
-    words = [fold(0, ["a"]), "--output", tmp_path / "out", "data.fold=1"]
-    assert "no use for 'data.fold=1'" in refusal(capsys, *words)
-    assert "can't be read" in refusal(capsys, tmp_path / "none.json")
+    assert not (tmp_path / "out").exists()

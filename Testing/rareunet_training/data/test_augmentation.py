@@ -132,3 +132,17 @@ def test_blur_is_never_more_than_asked_for():
     for seed in range(40):
         blurred, _ = augment(transform, point, np.zeros((9, 9, 9), np.uint8), seed)
         np.testing.assert_allclose(blurred, point, atol=2e-3)
+
+
+def test_thick_slices_are_rotated_in_their_plane_alone():
+    """A plate of one slice stays in its slice."""
+    image, label = np.zeros((1, 8, 32, 32), np.float32), np.zeros((8, 32, 32), np.uint8)
+    label[4, 8:24, 8:24] = 1
+    image[0] = label
+    quiet = AugmentationConfig(rotation_degrees=45.0, scaling=0.0)
+    thick, cubes = build_augmentation(quiet, (4.0, 1.0, 1.0)), build_augmentation(quiet, (1.0, 1.0, 1.0))
+    rotated = [augment(thick, image, label, seed)[1] for seed in range(10)]
+    assert all(np.flatnonzero(r.any(axis=(1, 2))).tolist() == [4] for r in rotated)
+    assert any((r != label).any() for r in rotated)
+    tilted = [augment(cubes, image, label, seed)[1] for seed in range(10)]
+    assert any(len(np.flatnonzero(r.any(axis=(1, 2)))) > 1 for r in tilted)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from turns import turned_world
 
 from rareunet import Volume
 from rareunet.volume_files import write_label_map, write_volume
@@ -189,9 +190,7 @@ def volume(matrix=None, shape=SHAPE, seed=0):
 
 
 def matrix_of(shift=(0, 0, 0), spacing=(1, 1, 1), degrees=0.0):
-    angle = np.radians(degrees)
-    matrix = np.eye(4)
-    matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    matrix = turned_world(degrees, 2)
     matrix[:3, :3] *= spacing
     matrix[:3, 3] = shift
     return matrix

@@ -121,8 +121,9 @@ def test_processes_take_the_same_routes_where_spacings_differ_by_rounding():
             assert view.images.shape == other.images.shape
 
 
-def test_patch_is_rounded_and_never_empty():
+def test_patch_covers_the_same_mm_at_every_spacing_and_is_never_empty():
     """32 voxels of 1.5 mm are 48 mm, 16.55 voxels of 2.9 mm."""
+    assert patch_shape((32, 64, 32), (1, 1, 1), (4.0, 1.0, 0.5)) == (8, 64, 64)
     assert patch_shape((32, 64, 32), (1.5, 1.0, 1.0), (2.9, 0.7, 100.0)) == (17, 91, 1)
 
 
@@ -154,6 +155,10 @@ def test_foreground_crops_choose_among_structures_and_voxels():
     assert 0.4 < held.count([1]) / 200 < 0.6
     places = {int(np.argwhere(cropped)[0, 0]) for _, cropped in crops}
     assert places == set(range(6))  # anywhere in the crop
+    anywhere = [
+        random_crop(sample_of(label, foreground), (6, 4, 4), random, 0.0)[1].any() for _ in range(200)
+    ]
+    assert sum(anywhere) < 80  # 12 of the 55 places hold one
 
 
 def test_foreground_crops_reach_the_views():
@@ -269,7 +274,49 @@ def test_random_factors_are_those_of_scanners():
     ordered = np.sort(factors, axis=1)
     assert (ordered[:, 0] == ordered[:, 1]).all()
     assert ordered[:, 2].min() > 1
+    assert ordered[:, 0].min() >= 1
+    assert (factors.max(axis=0) > 5).all()  # thick along any axis
     coarse_plane = ordered[~isotropic, 0] > 1
     assert 0.2 < coarse_plane.mean() < 0.4
     whole = ordered[:, 2] == ordered[:, 2].round()
     assert 0.4 < whole.mean() < 0.6
+
+
+def test_processes_share_a_batch_and_draw_what_one_process_would():
+    """Views of a case depend on the case, not on which process holds it."""
+    fit = fit_config(batch_size=4)
+    augmentation = AugmentationConfig()
+    whole = StepDataset(samples(5), fit, augmentation, SETTINGS, epoch=3)[0]
+    parts = [StepDataset(samples(5), fit, augmentation, SETTINGS, 3, rank, 2)[0] for rank in range(2)]
+    assert [view.name for view in whole.views] == [view.name for view in parts[0].views]
+    for number, view in enumerate(whole.views):
+        for rank, part in enumerate(parts):
+            assert part.views[number].axis_depths == view.axis_depths
+            np.testing.assert_array_equal(part.views[number].images, view.images[rank::2])
+    assert parts[0].cases == whole.cases
+
+
+def test_process_without_a_case_repeats_one_with_weight_0():
+    fit = fit_config(batch_size=1)
+    steps = [StepDataset(samples(2), fit, AugmentationConfig(), SETTINGS, 0, rank, 2)[0] for rank in range(2)]
+    assert [step.weight for step in steps] == [1.0, 0.0]
+    assert steps[0].cases == steps[1].cases
+
+
+def test_scan_of_2_mm_enters_at_depth_1_and_trains_no_finer_view():
+    fit = fit_config(patch=[32, 32, 32])
+    made = samples(2, spacing=(2.0, 2.0, 2.0))
+    views = make_views([made[0], made[1]], [(0,), (1,)], (0,), fit, None, SETTINGS)
+    assert views[0].axis_depths == (1, 1, 1)
+    assert views[0].images.shape[2:] == (16, 16, 16)
+    assert all(min(view.axis_depths) > 1 for view in views if view.name.startswith("1/"))
+
+
+@pytest.mark.parametrize("method", ["unet", "unet-aug-up", "unet-aug-pad"])
+def test_baselines_see_the_full_grid_alone(method):
+    fit = fit_config(method=method)
+    settings = replace(SETTINGS, stages=3, deepest=0)
+    views = make_views([samples(1)[0]], [(0,)], (0,), fit, None, settings)
+    assert {view.images.shape for view in views} == {(1, 1, 16, 16, 16)}
+    assert {view.axis_depths for view in views} == {(0, 0, 0)}
+    assert len(views) == (1 if method == "unet" else 2)

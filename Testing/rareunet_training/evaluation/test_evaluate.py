@@ -11,7 +11,6 @@ from rareunet.inference import ladder
 from rareunet.oblique import tilt_degrees
 from rareunet.routing import route_for
 from rareunet.world_grids import labels_on_grid
-from rareunet_training.evaluation import evaluate as evaluation
 from rareunet_training.evaluation.conditions import (
     clinical_conditions,
     coarser,
@@ -235,7 +234,3 @@ def test_groups_hold_each_condition_once_and_all_but_the_displaced_labels():
     assert published == [c.name for c in paper_conditions("published")]
     assert {"isotropic 1.3 mm"} <= set(parts["isotropic"])
     assert {"thick 3 mm along R", "2 x 2 x 5 mm", "2 mm slices every 4 mm"} <= set(parts["thick slices"])
-
-
-def test_what_other_modules_define_is_imported_from_them():
-    assert not {"quick_conditions", "standard_conditions", "resolution_card"} & vars(evaluation).keys()

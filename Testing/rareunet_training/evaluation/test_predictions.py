@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from evaluation_helpers import VALUE, threshold_predictor, write_blobs
+from turns import turned
 
 from rareunet import Volume
 from rareunet.intensity import IntensityRule
@@ -23,10 +24,8 @@ CONDITIONS = [native(), coarser("thick 4 mm along A", [1, 4, 1]), paper_scale(1,
 
 def oblique():
     """Voxels of 1 x 1.2 x 0.9 mm stored towards L and P, turned by 10 degrees, far from the origin."""
-    angle = np.radians(10)
-    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     matrix = np.eye(4)
-    matrix[:3, :3] = turn @ np.diag([-1, -1.2, 0.9])
+    matrix[:3, :3] = turned(10, 2) @ np.diag([-1, -1.2, 0.9])
     matrix[:3, 3] = 90, -120, 45
     return matrix
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evaluation_helpers import agreement, blob_sample, make_bundle, scored
+from evaluation_helpers import MADE_UP, MISSED, agreement, blob_sample, make_bundle, scored
 
 from rareunet_training.evaluation.conditions import PAPER_SHAPE
 from rareunet_training.evaluation.paper_table import paper_rows, paper_table
@@ -18,6 +18,7 @@ from rareunet_training.evaluation.score_files import ScoreSet, read_scores, refe
 from rareunet_training.evaluation.scores import (
     Score,
     by_condition_and_spacing,
+    mean_of,
     memory_note,
     not_found,
     summarise,
@@ -28,8 +29,6 @@ from rareunet_training.reports.score_pages import write_score_page
 
 NAN = float("nan")
 LABELS = ("head", "tail")
-MISSED = agreement(0.0, hd95_mm=NAN, precision=NAN, volume_error_percent=-100.0)
-MADE_UP = agreement(0.0, hd95_mm=NAN, recall=NAN, volume_error_percent=math.inf)
 
 
 def score_set(*scores, name="model"):
@@ -261,3 +260,7 @@ def test_page_of_a_single_quick_score(tmp_path):
     page = (tmp_path / "scores.html").read_text(encoding="utf-8")
     assert "All measures" not in page
     assert "0.800" in page
+
+
+def test_mean_of_nothing_is_nan():
+    assert np.isnan(mean_of([]))

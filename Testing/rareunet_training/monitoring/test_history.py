@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_helpers import config_of_balls, make_trainer, samples
 
 from rareunet_training.evaluation.conditions import quick_conditions
@@ -54,9 +55,6 @@ def test_resumed_run_replaces_the_rows_it_repeats(tmp_path):
 
 
 def test_numbers_reach_tensorboard(tmp_path):
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     history = History(tmp_path, config_of_balls())
     history.add(report(1, own=0.5))
     history.close()
@@ -67,8 +65,6 @@ def test_numbers_reach_tensorboard(tmp_path):
 
 def test_repeated_epochs_replace_those_of_tensorboard(tmp_path):
     """Each number has its epoch, is there before the run ends, and is given once."""
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     def loss():
         events = EventAccumulator(str(tmp_path / "tensorboard"))
@@ -87,9 +83,6 @@ def test_repeated_epochs_replace_those_of_tensorboard(tmp_path):
 
 
 def test_conditions_keep_their_spaces_in_tensorboard(tmp_path):
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     history, scored = History(tmp_path, config_of_balls()), report(1)
     scored.scores = [Score("a", "scale 1/2 (aligned)", (1.0,) * 3, (0.5,), 0.1)]
     history.add(scored)

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from torch.utils.data import DataLoader
 from training_helpers import write_data_set
 
@@ -121,7 +122,6 @@ def test_facts_know_the_memory_of_scans_with_two_channels(tmp_path):
 
 
 def test_segments_that_change_their_values_stop_a_run(tmp_path):
-    sitk = pytest.importorskip("SimpleITK", reason="SimpleITK writes the .seg.nrrd files")
     write_data_set(tmp_path)
     for number, path in enumerate(sorted((tmp_path / "data" / "labelsTr").iterdir())):
         label = sitk.ReadImage(str(path))

@@ -1,6 +1,10 @@
 """The learning rate at each moment, and what a checkpoint has to hold of it."""
 
+import math
+
+import numpy as np
 import pytest
+import torch
 from training_helpers import config_of_balls
 
 from rareunet_training.training.schedule import Schedule
@@ -45,3 +49,23 @@ def test_plateau_goes_on_from_its_state():
             rates.setdefault(pause, []).append(going.rate(epoch + 1))
     assert rates[0] == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]
     assert all(later == rates[0] for later in rates.values())
+
+
+def test_cosine_warms_up_and_ends_at_zero():
+    cosine = schedule("fit.epochs=10", "fit.learning_rate=0.1", "fit.warm_up_epochs=2.0")
+    rates = [cosine.rate(epoch) for epoch in (0, 1, 2, 6, 10)]
+    assert rates[0] < 0.001 < rates[1] < rates[2]
+    assert rates[2] == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi * 0.2)))
+    assert rates[4] == pytest.approx(0)
+
+
+def test_plateau_rule_equals_that_of_pytorch():
+    waiting = schedule("fit.schedule=plateau", "fit.warm_up_epochs=0.0", "fit.plateau_patience=2")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    pytorch = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=2)
+    losses = np.concatenate([np.linspace(1, 0.5, 5), [0.5] * 12, [0.4], [0.45] * 8])
+    for epoch, loss in enumerate(losses):
+        assert waiting.rate(epoch) == optimizer.param_groups[0]["lr"], epoch
+        waiting.epoch_done(float(loss))
+        pytorch.step(float(loss))
+    assert waiting.rate(0) < 0.1

@@ -2,15 +2,13 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
-from training_helpers import config_of_balls, make_trainer, samples
+from training_helpers import make_trainer, samples
 
 from rareunet_training.evaluation.score_files import read_scores
 from rareunet_training.training import trainer as trainer_module
 from rareunet_training.training.fitting import finish
-from rareunet_training.training.schedule import Schedule
 from rareunet_training.training.trainer import NonFiniteLossError, TrainingStopped
 
 
@@ -214,31 +212,3 @@ def test_final_scores_tell_the_crop_that_they_are_of(tmp_path):
     scores = read_scores(tmp_path / "scores.json")
     assert scores.shape == (16, 24, 16)
     assert [s.spacing_mm for s in scores.scores if s.condition == "scale 1/8 (aligned)"] == [(8, 8, 8)]
-
-
-def test_cosine_warms_up_and_ends_at_zero():
-    fit = fit_config("fit.epochs=10", "fit.learning_rate=0.1", "fit.warm_up_epochs=2.0")
-    schedule = Schedule(fit)
-    rates = [schedule.rate(epoch) for epoch in (0, 1, 2, 6, 10)]
-    assert rates[0] < 0.001 < rates[1] < rates[2]
-    assert rates[2] == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi * 0.2)))
-    assert rates[4] == pytest.approx(0)
-
-
-def test_plateau_rule_equals_that_of_pytorch():
-    fit = fit_config(
-        "fit.schedule=plateau", "fit.learning_rate=1.0", "fit.warm_up_epochs=0.0", "fit.plateau_patience=2"
-    )
-    schedule = Schedule(fit)
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    pytorch = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=2)
-    losses = np.concatenate([np.linspace(1, 0.5, 5), [0.5] * 12, [0.4], [0.45] * 8])
-    for epoch, loss in enumerate(losses):
-        assert schedule.rate(epoch) == optimizer.param_groups[0]["lr"], epoch
-        schedule.epoch_done(float(loss))
-        pytorch.step(float(loss))
-    assert schedule.rate(0) < 0.1
-
-
-def fit_config(*overrides):
-    return config_of_balls(*overrides).fit

@@ -1,64 +1,25 @@
-"""The command line: exit codes, what is written, and that one failing scan does not stop the others."""
+"""segment: what is read, what is written and reported, and what is refused."""
 
 from __future__ import annotations
 
 import csv
-import errno
-import json
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
+from command_helpers import cases_of, python
+from turns import turned_world
 
-import rareunet
 from rareunet import bundle as bundle_module
-from rareunet import predictor as predictor_module
 from rareunet.__main__ import main
-from rareunet.commands import segment as segment_module
 from rareunet.volume_files import read_volume, write_volume
-
-
-@pytest.fixture
-def scans(tmp_path, make_scan) -> Path:
-    """A folder of two scans, one of thick slices."""
-    folder = tmp_path / "scans"
-    folder.mkdir()
-    write_volume(folder / "a.nii.gz", make_scan((16, 20, 18)))
-    write_volume(folder / "b.nii.gz", make_scan((6, 20, 18), (1.0, 1.0, 4.0)))
-    return folder
-
-
-@pytest.fixture
-def segment(tmp_path, tiny_bundle):
-    """Runs `segment` in this process with the tiny model; the output folder is tmp_path / "out"."""
-
-    def run(*words: object) -> int:
-        options = ["--model", tiny_bundle.folder, "--output", tmp_path / "out", "--device", "cpu"]
-        return main([str(word) for word in ("segment", *words, *options)])
-
-    return run
-
-
-def python(*words: object, **environment: str) -> subprocess.CompletedProcess:
-    paths = os.pathsep.join([str(Path(rareunet.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": paths, **environment},
-    )
 
 
 def write_slices(folder: Path, uid: str, voxels: np.ndarray) -> None:
     """Writes voxels (Z, Y, X) as a DICOM series of 1 mm."""
-    sitk = pytest.importorskip("SimpleITK")
     for z, voxels_of_slice in enumerate(voxels):
         image = sitk.GetImageFromArray((voxels_of_slice * 100).astype(np.int16)[np.newaxis])
         image.SetMetaData("0008|0060", "MR")
@@ -69,26 +30,6 @@ def write_slices(folder: Path, uid: str, voxels: np.ndarray) -> None:
         writer.KeepOriginalImageUIDOn()
         writer.SetFileName(str(folder / f"{uid}_{z}.dcm"))
         writer.Execute(image)
-
-
-def cases_of(report: Path) -> list[dict]:
-    return json.loads(report.read_text(encoding="utf-8"))["cases"]
-
-
-@pytest.mark.parametrize("command", [[], ["segment"], ["models"], ["verify"], ["import-checkpoint"]], ids=str)
-def test_help_explains_each_command(command, capsys):
-    with pytest.raises(SystemExit) as exit_info:
-        main([*command, "--help"])
-    assert exit_info.value.code == 0
-    assert "usage: python -m rareunet" in capsys.readouterr().out
-
-
-def test_help_needs_no_torch():
-    script = (
-        "import sys; from rareunet.__main__ import build_parser; build_parser().format_help();"
-        "sys.exit('torch' in sys.modules)"
-    )
-    assert python("-c", script).returncode == 0
 
 
 def test_as_a_program(scans, tmp_path, tiny_bundle):
@@ -182,35 +123,6 @@ def test_csv_report_has_one_row_per_scan(segment, scans, tmp_path):
     assert "does not exist" in rows[2]["reason"]
 
 
-def test_a_failing_scan_is_named_and_the_others_go_on(segment, scans, tmp_path, make_scan, capsys):
-    (scans / "aa.nii.gz").write_bytes(b"not an image")
-    write_volume(scans / "ab.nii.gz", make_scan((16, 20, 18), channels=2))
-    report = tmp_path / "report.json"
-    assert segment(scans, "--report", report) == 1
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.nii.gz"]
-    cases = {case["case"]: case for case in cases_of(report)}
-    assert [cases[name]["status"] for name in ("a", "aa", "ab", "b")] == ["done", "failed", "failed", "done"]
-    assert "2 channel(s), the model tiny needs 1" in cases["ab"]["reason"]
-    assert "Export one volume of it" in cases["ab"]["reason"]
-    assert cases["ab"]["output"] == ""
-    errors = capsys.readouterr().err
-    assert "aa: failed: " in errors
-    assert "ab: failed: " in errors
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are no text")
-def test_names_that_are_no_text_do_not_end_the_batch(scans, tmp_path, tiny_bundle):
-    os.rename(os.fsencode(scans / "a.nii.gz"), os.fsencode(scans) + b"/M\xfcller.nii.gz")
-    report = tmp_path / "report.json"
-    done = python(
-        *("-m", "rareunet", "segment", scans, "--model", tiny_bundle.folder, "--device", "cpu"),
-        *("--output", tmp_path / "out", "--report", report),
-        PYTHONIOENCODING="utf-8:strict",
-    )
-    assert done.returncode == 0, done.stderr
-    assert [case["status"] for case in cases_of(report)] == ["done", "done"]
-
-
 def test_segments_saved_by_slicer_are_no_scans(segment, scans, make_scan, tmp_path, capsys):
     write_volume(scans / "a.seg.nrrd", make_scan((16, 20, 18)))
     assert segment(scans) == 0
@@ -227,87 +139,6 @@ def test_the_model_is_loaded_once(segment, scans, monkeypatch):
     )
     assert segment(scans) == 0
     assert len(loaded) == 1
-
-
-def test_full_disk_fails_the_scan_and_keeps_the_old_output(segment, scans, tmp_path, monkeypatch):
-    assert segment(scans / "a.nii.gz") == 0
-    old = (tmp_path / "out" / "a.nii.gz").read_bytes()
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    assert segment(scans / "a.nii.gz") == 1
-    assert (tmp_path / "out" / "a.nii.gz").read_bytes() == old
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
-
-
-def test_an_unexpected_error_is_one_scan_only(segment, scans, tmp_path, monkeypatch):
-    def out_of_memory(*_, **__):
-        raise RuntimeError("out of memory")
-
-    monkeypatch.setattr(predictor_module.Predictor, "predict", out_of_memory)
-    assert segment(scans, "--report", tmp_path / "report.json") == 1
-    assert [c["reason"] for c in cases_of(tmp_path / "report.json")] == ["RuntimeError: out of memory"] * 2
-
-
-def by_keyboard():
-    raise KeyboardInterrupt
-
-
-def by_scheduler():
-    assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL  # which would end the tests
-    signal.raise_signal(signal.SIGTERM)
-
-
-@pytest.mark.parametrize("interrupt", [by_keyboard, by_scheduler])
-def test_interruption_reports_what_was_done_so_far(segment, scans, tmp_path, monkeypatch, interrupt):
-    before = signal.getsignal(signal.SIGTERM)
-    original = predictor_module.Predictor.predict
-    calls = []
-
-    def interrupted_at_the_second(self, *arguments, **options):
-        calls.append(1)
-        if len(calls) == 2:
-            interrupt()
-        return original(self, *arguments, **options)
-
-    monkeypatch.setattr(predictor_module.Predictor, "predict", interrupted_at_the_second)
-    assert segment(scans, "--report", tmp_path / "report.json") == 130
-    assert [case["status"] for case in cases_of(tmp_path / "report.json")] == ["done", "not run"]
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-@pytest.mark.parametrize("interrupt", [by_keyboard, by_scheduler])
-def test_interruption_while_loading(segment, scans, monkeypatch, interrupt):
-    monkeypatch.setattr(bundle_module.Bundle, "load_network", lambda *_: interrupt())
-    assert segment(scans) == 130
-
-
-def test_a_second_sigterm_does_not_cut_the_report_short(segment, scans, tmp_path, monkeypatch):
-    monkeypatch.setattr(predictor_module.Predictor, "predict", lambda *_, **__: by_scheduler())
-    write = segment_module.write_report
-
-    def signalled_again(*arguments):
-        by_scheduler()
-        write(*arguments)
-
-    monkeypatch.setattr(segment_module, "write_report", signalled_again)
-    assert segment(scans, "--report", tmp_path / "report.json") == 130
-    assert [case["status"] for case in cases_of(tmp_path / "report.json")] == ["not run", "not run"]
-
-
-def test_probabilities_that_can_not_be_written_are_named(segment, scans, tmp_path, monkeypatch):
-    def full(path, *arguments):
-        raise OSError(errno.ENOSPC, f"{path} could not be written")
-
-    monkeypatch.setattr(segment_module, "write_volume", full)
-    report = tmp_path / "report.json"
-    assert segment(scans / "a.nii.gz", "--probabilities", "--report", report) == 1
-    (case,) = cases_of(report)
-    assert case["reason"].endswith(f"] {tmp_path / 'out' / 'a_probabilities.nii.gz'} could not be written")
-    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize("right", ["-2", "-2.0", "-.2e1"])
@@ -348,10 +179,7 @@ def test_probabilities_lie_beside_the_label_map(segment, scans, tmp_path):
 def test_report_tells_the_spacing_of_a_turned_scan_itself(segment, tmp_path, make_scan):
     """It is brought to a straight grid, whose spacing is another."""
     scan = make_scan((10, 20, 20), (1.0, 1.0, 2.0))
-    angle = np.deg2rad(40)
-    turn = np.eye(4)
-    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    write_volume(tmp_path / "turned.nii.gz", replace(scan, ijk_to_ras=turn @ scan.ijk_to_ras))
+    write_volume(tmp_path / "turned.nii.gz", replace(scan, ijk_to_ras=turned_world(40, 2) @ scan.ijk_to_ras))
     assert segment(tmp_path / "turned.nii.gz", "--report", tmp_path / "r.json") == 0
     (case,) = cases_of(tmp_path / "r.json")
     assert case["spacing_mm"] == pytest.approx({"x": 1, "y": 1, "z": 2})
@@ -365,54 +193,6 @@ def test_a_folder_of_dicom_and_other_images_is_refused(segment, tmp_path, make_s
     write_volume(tmp_path / "knee" / "knee.nii.gz", make_scan((16, 20, 18)))
     assert segment(tmp_path / "knee") == 2
     assert "holds DICOM files and other images (knee.nii.gz)" in capsys.readouterr().err
-
-
-def test_a_link_that_leads_to_itself_fails_alone(segment, scans, capsys):
-    (scans / "loop.nii.gz").symlink_to("loop.nii.gz")
-    assert segment(scans) == 1
-    told = capsys.readouterr()
-    assert "loop: failed" in told.err
-    assert told.out.count("enters at depth") == 2
-
-
-def test_a_terminal_that_is_gone_does_not_end_the_batch(segment, scans, tmp_path, monkeypatch):
-    def fail(*arguments, **options):
-        raise BrokenPipeError
-
-    monkeypatch.setattr("tqdm.tqdm.write", fail)
-    assert segment(scans, "--report", tmp_path / "r.json") == 0
-    assert [case["status"] for case in cases_of(tmp_path / "r.json")] == ["done", "done"]
-
-
-def test_older_files_stay_where_the_label_map_can_not_be_written(
-    segment, scans, tmp_path, monkeypatch, make_scan
-):
-    assert segment(scans / "a.nii.gz", "--probabilities") == 0
-    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-
-    def fail(path, *arguments):
-        raise OSError(f"{path} could not be written")
-
-    monkeypatch.setattr("rareunet.commands.segment.write_label_map", fail)
-    scan = make_scan((16, 20, 18))
-    write_volume(scans / "a.nii.gz", replace(scan, voxels=scan.voxels[:, ::-1].copy()))  # another answer
-    assert segment(scans / "a.nii.gz", "--probabilities") == 1
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
-
-
-def test_processes_share_the_scans(segment, scans, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank, case in ((0, "a"), (1, "b")):
-        monkeypatch.setenv("RANK", str(rank))
-        assert segment(scans, "--report", tmp_path / "report.json") == 0
-        assert [c["case"] for c in cases_of(tmp_path / f"report.rank{rank}.json")] == [case]
-
-
-def test_a_rank_without_a_world_size_is_one_process(segment, scans, tmp_path, monkeypatch):
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    monkeypatch.setenv("RANK", "3")
-    assert segment(scans) == 0
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.nii.gz"]
 
 
 def test_series_of_a_dicom_folder(segment, tmp_path, make_scan, capsys):
