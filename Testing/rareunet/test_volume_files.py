@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -249,9 +250,30 @@ def test_nifti_without_forms_gets_a_label_map_without_forms(tmp_path, channels, 
     np.testing.assert_array_equal(labels.GetDirection(), expected)
 
 
+@pytest.mark.parametrize(
+    "forms",
+    [
+        pytest.param({"qform_code": 1, "sform_code": 2, "qoffset_x": 40.0}, id="forms that disagree"),
+        pytest.param({"qform_code": 1, "sform_code": 1, "srow_x": {1: 1e-3}}, id="a little shear"),
+        pytest.param({"qform_code": 1, "sform_code": 0, "qoffset_y": -7.0}, id="qform alone"),
+        pytest.param({"qform_code": 0, "sform_code": 4, "srow_x": {3: 12.0}}, id="sform alone"),
+        pytest.param({"qform_code": 1, "sform_code": 1, "xyzt_units": 3}, id="micrometres"),
+    ],
+)
+def test_a_label_map_lies_on_its_scan_in_programs_that_follow_the_other_form(tmp_path, forms):
+    """ITK follows the qform where there is one, nibabel the sform."""
+    scan = nifti(tmp_path / "a.nii.gz", matrix=np.diag([1, 2, 3, 1.0]), **forms)
+    write_label_map(tmp_path / "labels.nii.gz", VOXELS, read_volume(scan))
+    one, other = (nibabel.load(path) for path in (scan, tmp_path / "labels.nii.gz"))
+    np.testing.assert_allclose(other.affine, one.affine, atol=1e-5)
+    one, other = (sitk.ReadImage(str(path)) for path in (scan, tmp_path / "labels.nii.gz"))
+    for ask in ("GetOrigin", "GetSpacing", "GetDirection"):
+        np.testing.assert_allclose(getattr(other, ask)(), getattr(one, ask)(), atol=1e-5)
+
+
 def test_a_scan_that_was_moved_since_it_was_read_gets_forms(tmp_path):
     volume = read_volume(nifti(tmp_path / "a.nii", sform_code=0, qform_code=0))
-    moved = Volume(volume.voxels, oblique(), "a", volume.notes)
+    moved = replace(volume, ijk_to_ras=oblique())
     write_label_map(tmp_path / "labels.nii", VOXELS, moved)
     np.testing.assert_allclose(read_volume(tmp_path / "labels.nii").ijk_to_ras, oblique(), atol=1e-5)
 

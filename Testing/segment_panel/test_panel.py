@@ -6,7 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from segment_helpers import FakePredictor, add_scan, finish_run, make_labels, scan_with_blobs, segmentations
+from new_slicer import in_a_new_slicer
+from segment_helpers import (
+    MODULE,
+    FakePredictor,
+    add_scan,
+    finish_run,
+    make_labels,
+    scan_with_blobs,
+    segmentations,
+)
 
 
 def use_fake(panel, **options):
@@ -255,3 +264,26 @@ def test_label_names_in_the_result_are_escaped():
     assert text.startswith("<b>A &amp; B</b>")
     assert "&lt;b&gt;Front" in text
     assert "not found" in text
+
+
+OPEN_A_SAVED_SCENE = """
+import slicer.util
+from segment_helpers import FakePredictor, add_scan, scan_with_blobs
+panel.logic.predictorFactory = lambda model, device: FakePredictor()
+panel._parameterNode.inputVolume = add_scan(scan_with_blobs(), name="saved")
+panel.ui.applyButton.click()
+assert slicer.util.saveScene({file!r})
+slicer.mrmlScene.Clear(0)
+if not {clear}:
+    panel._parameterNode.inputVolume = add_scan(name="another")
+slicer.util.loadScene({file!r}, {{"clear": {clear}}})
+parameters = panel._parameterNode
+assert panel.ui.inputSelector.currentNode() is parameters.inputVolume
+print(parameters.inputVolume.GetName(), parameters.outputSegmentation.GetName(), panel.ui.applyButton.enabled, sep=", ")
+"""
+
+
+@pytest.mark.parametrize("clear", [True, False], ids=["opened", "added to one with a scan"])
+def test_a_saved_scene_brings_its_choices_to_the_open_panel(tmp_path, clear):
+    after = OPEN_A_SAVED_SCENE.format(file=str(tmp_path / "scene.mrb"), clear=clear)
+    assert in_a_new_slicer(MODULE, after).splitlines()[-1] == "saved, saved segmentation, True"

@@ -392,3 +392,37 @@ def test_segments_of_another_model_count_as_others(make_logic):
         make_logic(other).process(second, outputSegmentation=segmentation)
     assert segmentation.GetParentTransformNode() is None
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("volumeNode", "MRHead"),
+        ("volumeNode", "region"),
+        ("regionOfInterest", "scan"),
+        ("outputSegmentation", "scan"),
+        ("outputSegmentation", "x"),
+        ("model", None),
+        ("device", 0),
+        ("entryDepth", "deep"),
+        ("force", "no"),
+        ("force", 1),
+        ("memoryGb", "4"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_named_at_once(make_logic, argument, value):
+    import slicer
+
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "region")
+    nodes = {"scan": add_scan(), "region": region}
+    arguments = {"volumeNode": nodes["scan"], argument: nodes.get(value, value)}
+    with pytest.raises(ValueError, match="entry depth" if argument == "entryDepth" else f"^{argument} is "):
+        make_logic().process(**arguments)
+
+
+def test_numbers_of_numpy_are_numbers(make_logic):
+    predictor = FakePredictor()
+    options = {"force": np.bool_(True), "memoryGb": np.float32(4), "entryDepth": np.int64(1)}
+    make_logic(predictor).process(add_scan(), **options)
+    (call,) = predictor.calls
+    assert (call.force, call.memory_gb, call.entry_depth) == (True, 4, 1)

@@ -8,8 +8,10 @@ import signal
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from command_helpers import cases_of, python
+from scan_files import nifti
 
 from rareunet import bundle as bundle_module
 from rareunet import predictor as predictor_module
@@ -34,6 +36,16 @@ def test_a_failing_scan_is_named_and_the_others_go_on(segment, scans, tmp_path, 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are no text")
+def test_what_was_assumed_on_reading_is_told_of_a_refused_scan_too(segment, tmp_path, capsys):
+    """The unit of length is why it shows so much."""
+    path = nifti(tmp_path / "a.nii", matrix=np.diag([30, 40, 50, 1.0]), xyzt_units=1)
+    assert segment(path, "--report", tmp_path / "report.json") == 1
+    (case,) = cases_of(tmp_path / "report.json")
+    assert "place a region" in case["reason"]
+    assert any("unit of length is the metre" in warning for warning in case["warnings"])
+    assert "unit of length is the metre" in capsys.readouterr().err
+
+
 def test_names_that_are_no_text_do_not_end_the_batch(scans, tmp_path, tiny_bundle):
     os.rename(os.fsencode(scans / "a.nii.gz"), os.fsencode(scans) + b"/M\xfcller.nii.gz")
     report = tmp_path / "report.json"
