@@ -58,7 +58,7 @@ def parent_to_world(node: Any) -> np.ndarray:
     if not transform.IsTransformToWorldLinear():
         raise ValueError(
             f"{node.GetName()} lies under the non-linear transform {transform.GetName()}: only linear ones can be"
-            " followed. Harden the transform on a copy of the scan and choose that."
+            " followed. Harden the transform on a copy and choose that, or take it off."
         )
     matrix = vtk.vtkMatrix4x4()
     transform.GetMatrixTransformToWorld(matrix)
@@ -76,11 +76,12 @@ def region_from_node(node: Any) -> RegionOfInterest | None:
     """Region of a vtkMRMLMarkupsROINode in world space, with its own axes; None for None.
 
     Raises:
-        ValueError: the region has no extent, or is none.
+        ValueError: the node is no region, has no extent, or lies under a non-linear transform.
     """
     if node is None:
         return None
     check_node("regionOfInterest", node, "vtkMRMLMarkupsROINode")
+    parent_to_world(node)  # refuses what a box can't follow
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy(node.GetObjectToWorldMatrix())
     object_to_world = slicer.util.arrayFromVTKMatrix(matrix)
