@@ -41,6 +41,13 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
+def message_of(error: BaseException) -> str:
+    """An error's message, without the number that the system's errors begin with where they name no file."""
+    if isinstance(error, OSError) and error.strerror and error.filename is None:
+        return str(error.strerror)
+    return str(error)
+
+
 def unreadable_file(path: Path, error: BaseException) -> ValueError:
     """Names the file, the cause in a library's message (its last sentence in SimpleITK) and the next step.
 

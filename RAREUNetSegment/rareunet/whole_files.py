@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -36,9 +37,20 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a text file so, as UTF-8; what is no text, as names of files on Linux may be, in escapes."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+    """Writes a text file so, as UTF-8; what is no text, as names of files on Linux may be, in escapes.
+
+    Raises:
+        OSError: it can't be written; the message names it and says what to do.
+    """
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+    except OSError as error:  # it names the temporary file, or none
+        raise OSError(
+            error.errno or errno.EIO,
+            f"{path} could not be written ({error.strerror or error}): free space on the disk, or choose a folder that"
+            " you may write to",
+        ) from error
 
 
 def make_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from rareunet.errors import first_line
+from rareunet.errors import first_line, message_of
 from rareunet_training.commands import check, compare, evaluate, fit, pool, sweep
 
 COMMANDS = {
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         silent = (
             "out of memory: close other programs." if isinstance(error, MemoryError) else first_line(error)
         )
-        print(f"error: {str(error) or silent}", file=sys.stderr)
+        print(f"error: {message_of(error) or silent}", file=sys.stderr)
         return 1
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rareunet.commands.reports import DONE, FAILED, CaseReport, write_report
-from rareunet.errors import FieldOfViewError, MemoryLadderError
+from rareunet.errors import FieldOfViewError, MemoryLadderError, message_of
 from rareunet.volume_files import (
     case_name,
     find_scans,
@@ -183,7 +183,7 @@ def _segment_all(
         try:
             write_report(report, cases)
         except OSError as error:
-            print(f"rareunet segment: the report could not be written: {error}", file=sys.stderr)
+            print(f"rareunet segment: the report {message_of(error)}", file=sys.stderr)
             code = code or 1
     return code or int(any(case.status == FAILED for case in cases))
 
@@ -209,7 +209,8 @@ def _segment(predictor: Predictor, job: Job, case: CaseReport, arguments: argpar
         return f"failed: {case.reason}"
     except Exception as error:  # one scan's failure, whatever its kind, must not stop the others
         known = isinstance(error, ValueError | OSError | ImportError | MemoryLadderError)
-        case.status, case.reason = FAILED, str(error) if known else f"{type(error).__name__}: {error}"
+        case.status = FAILED
+        case.reason = message_of(error) if known else f"{type(error).__name__}: {error}"
         if not known:
             traceback.print_exc()
         return f"failed: {case.reason}"
@@ -228,7 +229,7 @@ def _write(job: Job, prediction: Prediction, volume: Volume) -> None:
         try:
             write_volume(temporary, replace(volume, voxels=prediction.probabilities))
         except OSError as error:  # it names the temporary file
-            told = (error.strerror or str(error)).replace(temporary.name, job.probabilities.name)
+            told = message_of(error).replace(temporary.name, job.probabilities.name)
             raise OSError(error.errno, told) from error
         write_label_map(job.output, prediction.label_map, volume)
 

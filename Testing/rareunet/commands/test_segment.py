@@ -183,7 +183,7 @@ def test_report_tells_the_spacing_of_a_turned_scan_itself(segment, tmp_path, mak
     assert segment(tmp_path / "turned.nii.gz", "--report", tmp_path / "r.json") == 0
     (case,) = cases_of(tmp_path / "r.json")
     assert case["spacing_mm"] == pytest.approx({"x": 1, "y": 1, "z": 2})
-    assert "40 degrees" in " ".join(case["warnings"])
+    assert "turned by 40 degrees" in case["route"]
 
 
 def test_a_folder_of_dicom_and_other_images_is_refused(segment, tmp_path, make_scan, capsys):
