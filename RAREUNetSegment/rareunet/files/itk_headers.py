@@ -6,7 +6,7 @@ import bz2
 import math
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def check_text_header(path: Path) -> HeaderFacts:
     found = re.findall(r"^([A-Za-z ]+?) *[:=]+ *(.*?) *\r?$", text, flags=re.MULTILINE)
     fields = {key.lower() if nrrd else key: value for key, value in found}  # NRRD's names have no case
     _check_spacings(path, fields)
-    _check_list_of_files(path, fields, len(header))
+    _check_slice_files(path, fields, len(header))
     unpacked_bytes = _check_compressed(path, fields, len(header))
     placed = any(key in fields for key in METAIMAGE_DIRECTIONS)
     if nrrd:
@@ -130,20 +130,45 @@ def _unit(path: Path, fields: Mapping[str, str]) -> tuple[float, tuple[str, ...]
     return factor, (f"The header's unit of length is {unit}: it was converted to mm.",)
 
 
-def _check_list_of_files(path: Path, fields: Mapping[str, str], header_bytes: int) -> None:
-    """A MetaImage whose slices are files of their own: ITK fills those that are not listed with zeros.
+def _check_slice_files(path: Path, fields: Mapping[str, str], header_bytes: int) -> None:
+    """A MetaImage whose slices are files of their own: ITK makes up those that it names no file for.
 
     Raises:
         ValueError: there are fewer files than slices.
     """
-    if fields.get("ElementDataFile", "").split()[:1] != ["LIST"]:
+    words, slices = fields.get("ElementDataFile", "").split(), fields.get("DimSize", "").split()[-1:]
+    if not words or not slices or not slices[0].isdecimal():
         return
-    listed = [line for line in path.read_bytes()[header_bytes:].splitlines() if line.strip()]
-    slices = fields.get("DimSize", "").split()[-1:]
-    if slices and slices[0].isdecimal() and len(listed) < int(slices[0]):
+    if words[0] == "LIST":
+        files = sum(bool(line.strip()) for line in path.read_bytes()[header_bytes:].splitlines())
+    elif "%" in words[0]:
+        files = _files_of_pattern(path, words[1:], int(slices[0]))
+    else:
+        return
+    if files < int(slices[0]):
+        raise ValueError(f"{path} lists {files} files for {slices[0]} slices: export it again as a whole.")
+
+
+def _files_of_pattern(path: Path, numbers: Sequence[str], slices: int) -> int:
+    """How many files MetaIO takes a pattern ("slice%03d.raw") for.
+
+    Args:
+        path: the header's, for the message.
+        numbers: the first, the last and the step, as far as they are given.
+        slices: of the scan.
+    """
+    try:
+        first, last, step = [*map(int, numbers), *(1, slices, 1)[len(numbers) :]]
+        if len(numbers) == 1:
+            last = first + slices - 1
+        if len(numbers) == 2:  # MetaIO never ends where it gets a step of 0 so
+            step = (last - first) // slices
+        return len(range(first, last + 1, step))
+    except ValueError:
         raise ValueError(
-            f"{path} lists {len(listed)} files for {slices[0]} slices: export it again as a whole."
-        )
+            f"{path} numbers its slices' files by {' '.join(numbers)!r}: the first, the last and a step from 1 on are"
+            " accepted. Repair its header (ElementDataFile)."
+        ) from None
 
 
 def _check_compressed(path: Path, fields: Mapping[str, str], header_bytes: int) -> int | None:

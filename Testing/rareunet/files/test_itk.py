@@ -222,6 +222,34 @@ def test_metaimage_with_fewer_files_than_slices(tmp_path):
     refused(tmp_path / "a.mhd", "lists 2 files for 3 slices")
 
 
+@pytest.mark.parametrize(
+    ("pattern", "files"),
+    [("", 3), ("1", 3), ("1 3 1", 3), ("1 5 1", 5), ("0 4 2", 3), ("1 2 1", 2), ("0 3 2", 2), ("3 1 1", 0)],
+)  # fmt: skip
+def test_metaimage_whose_pattern_names_its_slices(tmp_path, pattern, files):
+    """ITK leaves the memory of slices without a file unset."""
+    metaimage(tmp_path / "a.mhd", "")
+    header = (tmp_path / "a.mhd").read_bytes()[: -VOXELS.nbytes]
+    for number in range(6):
+        (tmp_path / f"{number}.raw").write_bytes(VOXELS[number % 3].tobytes())
+    (tmp_path / "a.mhd").write_bytes(header.replace(b"LOCAL", b"%d.raw " + pattern.encode()))
+    if files < 3:
+        refused(tmp_path / "a.mhd", f"lists {files} files for 3 slices")
+    else:
+        start, _, step = (*map(int, pattern.split()), *(1, 3, 1)[len(pattern.split()) :])
+        expected = VOXELS[[(start + step * n) % 3 for n in range(3)]]
+        np.testing.assert_array_equal(read_volume(tmp_path / "a.mhd").voxels[0], expected)
+
+
+@pytest.mark.parametrize("numbers", ["one two", "1 3", "1 3 0", "1 3 1 1"])
+def test_metaimage_whose_pattern_is_wrong(tmp_path, numbers):
+    """ITK never ends on a step of 0, which it makes of "1 3" for three slices too."""
+    metaimage(tmp_path / "a.mhd", "")
+    header = (tmp_path / "a.mhd").read_bytes()[: -VOXELS.nbytes]
+    (tmp_path / "a.mhd").write_bytes(header.replace(b"LOCAL", b"%d.raw " + numbers.encode()))
+    refused(tmp_path / "a.mhd", repr(numbers), "ElementDataFile")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode on Windows")
 @pytest.mark.parametrize("extension", [b"nrrd", b"mha"])
 def test_a_name_that_is_no_utf_8_is_refused(tmp_path, extension):
