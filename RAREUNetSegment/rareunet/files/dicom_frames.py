@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rareunet.files.dicom_headers import pydicom
 from rareunet.files.dicom_slices import NO_SPACING, SHEARED, UNPLACED, check_alike, is_sheared, slice_step
 from rareunet.files.itk import LPS_TO_RAS
 from rareunet.volume import Volume
@@ -27,7 +28,9 @@ def place_frames(file: Path, volume: Volume) -> Volume:
         ValueError: uneven, coinciding or differing frames.
         ImportError: pydicom is not installed.
     """
-    header = _header(file)
+    header = pydicom().dcmread(
+        file, stop_before_pixels=True, force=True
+    )  # a preamble may lack, as GDCM has it
     frames = [_of_frame(header, frame) for frame in header.get("PerFrameFunctionalGroupsSequence", ())]
     positions, orientations, spacings = (
         np.array([[float(number) for number in frame[keyword]] for frame in frames if frame.get(keyword)])
@@ -47,17 +50,6 @@ def place_frames(file: Path, volume: Volume) -> Volume:
     matrix = LPS_TO_RAS @ np.vstack([np.column_stack(columns), [0, 0, 0, 1]])
     notes = [*volume.notes, *([SHEARED] if is_sheared(matrix) else [])]
     return Volume(_in_own_scale(volume.voxels, frames)[:, order], matrix, volume.name, tuple(notes))
-
-
-def _header(file: Path) -> Any:
-    try:
-        import pydicom
-    except ImportError as error:
-        raise ImportError(
-            "DICOM files of many frames need the package pydicom, which is not installed: run 'pip install pydicom', or"
-            " convert the scan to .nii.gz."
-        ) from error
-    return pydicom.dcmread(file, stop_before_pixels=True, force=True)  # a preamble may lack, as GDCM has it
 
 
 def _of_frame(header: Any, frame: Any) -> dict[str, Any]:

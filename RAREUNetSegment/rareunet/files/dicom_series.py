@@ -12,6 +12,7 @@ import numpy as np
 
 from rareunet.errors import unreadable_file
 from rareunet.files.dicom_frames import place_frames
+from rareunet.files.dicom_headers import check_voxels_whole
 from rareunet.files.dicom_slices import NO_SPACING, SHEARED, UNPLACED, check_alike, is_sheared, slice_step
 from rareunet.files.itk import LPS_TO_RAS, check_name, simpleitk, volume_of_itk
 from rareunet.volume import Volume
@@ -41,7 +42,7 @@ def read_dicom_series(folder: Path, name: str, series: str | None) -> Volume:
 
     Raises:
         ValueError: no series, none of this UID, several without a UID, uneven slices, or a damaged file.
-        ImportError: SimpleITK is not installed.
+        ImportError: SimpleITK or pydicom is not installed.
     """
     sitk = simpleitk()
     for path in (folder, *folder.iterdir()):
@@ -98,6 +99,8 @@ def _sop_class(path: Path) -> bytes | None:
 def _read_dicom_files(folder: Path, name: str, names: Sequence[str]) -> Volume:
     """Reads the slices of one series, in the order of their positions, or one multi-frame file."""
     sitk = simpleitk()
+    for file in names:
+        check_voxels_whole(Path(file))
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(names)
     try:

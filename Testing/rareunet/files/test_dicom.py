@@ -53,6 +53,33 @@ def test_a_damaged_dicom_slice_is_named(tmp_path, number, size):
     refused(tmp_path / "knee", "damaged or incomplete", path.name)
 
 
+PIXELS = b"\xe0\x7f\x10\x00OW\0\0"  # tag (7fe0,0010), explicit VR
+
+
+def test_dicom_with_fewer_voxels_than_its_size_asks_for(tmp_path):
+    """GDCM leaves the rest of its memory unset."""
+    for file in (
+        enhanced(tmp_path / "frames", (0, 2, 4)) / "frames.dcm",
+        as_explicit(dicom(tmp_path / "slices") / "1.2.3.4_8.dcm"),
+    ):
+        start, tag, pixels = file.read_bytes().partition(PIXELS)
+        due = len(pixels) - 4
+        assert pixels[:4] == due.to_bytes(4, "little")
+        assert read_volume(file.parent).shape[1:] == (4, 5)
+        file.write_bytes(start + tag + (due - 10).to_bytes(4, "little") + pixels[4:-10])
+        refused(file.parent, file.name, f"{due - 10} bytes of voxels where {due} are due", "incomplete")
+
+
+def as_explicit(file):
+    """ITK writes the implicit VR, whose tags have no type."""
+    pydicom = pytest.importorskip("pydicom")
+    dataset = pydicom.dcmread(file)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset["PixelData"].VR = "OW"
+    dataset.save_as(file, implicit_vr=False, little_endian=True)
+    return file
+
+
 def test_many_damaged_dicom_slices_are_counted(tmp_path):
     folder = dicom(tmp_path / "knee", range(8))
     for n in range(2, 7):
