@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rareunet.errors import unreadable_file
-from rareunet.files.dicom_frames import place_frames
+from rareunet.files.dicom_frames import in_own_scale, read_frames
 from rareunet.files.dicom_headers import check_voxels_whole
-from rareunet.files.dicom_slices import NO_SPACING, SHEARED, UNPLACED, check_alike, is_sheared, slice_step
-from rareunet.files.itk import LPS_TO_RAS, check_name, simpleitk, volume_of_itk
+from rareunet.files.dicom_slices import stack_slices
+from rareunet.files.itk import check_name, simpleitk, volume_of_itk
 from rareunet.volume import Volume
 from rareunet.wording import some, times
 
 SERIES_DESCRIPTION = "0008|103e"
+PLACES = {  # what a slice says of its place: keyword -> tag, how many numbers
+    "ImagePositionPatient": ("0020|0032", 3),
+    "ImageOrientationPatient": ("0020|0037", 6),
+    "PixelSpacing": ("0028|0030", 2),
+}
 
 
 def is_dicom_file(path: Path) -> bool:
@@ -97,54 +102,66 @@ def _sop_class(path: Path) -> bytes | None:
 
 
 def _read_dicom_files(folder: Path, name: str, names: Sequence[str]) -> Volume:
-    """Reads the slices of one series, in the order of their positions, or one multi-frame file."""
+    """Reads the slices of one series, or one multi-frame file, in the order of their positions."""
     sitk = simpleitk()
     for file in names:
         check_voxels_whole(Path(file))
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(names)
     try:
         headers = [_dicom_header(sitk, file) for file in names]
-        # ITK chooses the type by the first slice, but each slice has its own rescale slope.
-        types = {header.GetPixelID() for header in headers}
-        if len(types) > 1 or sitk.sitkFloat64 in types:
-            reader.SetOutputPixelType(sitk.sitkFloat32)
-        volume = volume_of_itk(reader.Execute(), name)
+        frames = _frames(folder, names, headers)
+        slices = frames or [_place_of(header) for header in headers]
+        positions, orientations, spacings = (_rows(slices, keyword) for keyword in PLACES)
+        source, else_spacing = Path(names[0]) if frames else folder, headers[0].GetSpacing()[1::-1]
+        stack = stack_slices(source, positions, orientations, spacings, else_spacing)
+        volume = volume_of_itk(_read_image(sitk, names, headers), name)
     except RuntimeError as error:
         raise unreadable_file(folder, error) from error
-    if len(headers) == 1:
-        return place_frames(Path(names[0]), volume)
-    return _place_slices(folder, headers, volume)
+    voxels = in_own_scale(volume.voxels, frames) if frames else volume.voxels
+    if (np.diff(stack.order) != 1).any():
+        voxels = voxels[:, stack.order]
+    return Volume(voxels, stack.ijk_to_ras, name, stack.notes)
 
 
-def _place_slices(folder: Path, headers: Sequence[Any], volume: Volume) -> Volume:
-    """ITK stacks along the normal of the slices; their positions also tell of a tilted gantry."""
-    positions = _numbers_of(headers, "0020|0032", 3)
-    orientations, spacings = _numbers_of(headers, "0020|0037", 6), _numbers_of(headers, "0028|0030", 2)
-    if len(positions) < len(headers):
+def _frames(folder: Path, names: Sequence[str], headers: Sequence[Any]) -> list[dict[str, Any]]:
+    """The attributes of each frame of a multi-frame file; empty for files of one slice each."""
+    several = [file for file, header in zip(names, headers, strict=True) if header.GetSize()[2] > 1]
+    if several and len(names) > 1:
         raise ValueError(
-            f"{folder}: slices without a position (0020,0032) can't be stacked. Export the series again."
+            f"{folder} holds {len(names)} files of one DICOM series of which {len(several)} have many frames"
+            f" ({some([Path(file).name for file in several], 3)}): each such file is a scan of its own. Put it into a"
+            " folder of its own."
         )
-    check_alike(folder, orientations, spacings)
-    matrix = volume.ijk_to_ras.copy()
-    matrix[:3, 2] = LPS_TO_RAS[:3, :3] @ slice_step(folder, np.array(positions))
-    notes = []
-    if not spacings and np.allclose(volume.spacing_mm[1:], 1):
-        notes.append(NO_SPACING)
-    if not orientations:
-        notes.append(UNPLACED)
-    if is_sheared(matrix):
-        notes.append(SHEARED)
-    return Volume(volume.voxels, matrix, volume.name, tuple(notes))
+    return read_frames(Path(names[0])) if several else []
 
 
-def _numbers_of(headers: Sequence[Any], tag: str, number: int) -> list[list[float]]:
-    """The numbers of a tag, from each slice that holds so many."""
+def _read_image(sitk: Any, names: Sequence[str], headers: Sequence[Any]) -> Any:
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(names)
+    # ITK chooses the type by the first slice, but each slice has its own rescale slope.
+    types = {header.GetPixelID() for header in headers}
+    if len(types) > 1 or sitk.sitkFloat64 in types:
+        reader.SetOutputPixelType(sitk.sitkFloat32)
+    return reader.Execute()
+
+
+def _place_of(header: Any) -> dict[str, list[str]]:
+    """What a slice says of its place: keyword -> its numbers, as words."""
+    return {
+        keyword: header.GetMetaData(tag).split("\\")
+        for keyword, (tag, _) in PLACES.items()
+        if header.HasMetaDataKey(tag)
+    }
+
+
+def _rows(slices: Sequence[Mapping[str, Any]], keyword: str) -> list[list[float]]:
+    """The numbers that each slice holds under a keyword; empty where it does not hold as many as are due."""
+    _, number = PLACES[keyword]
     rows = []
-    for header in headers:
-        words = header.GetMetaData(tag).split("\\") if header.HasMetaDataKey(tag) else []
+    for attributes in slices:
+        row: list[float] = []
         with contextlib.suppress(ValueError):
-            rows += [[float(word) for word in words]] if len(words) == number else []
+            row = [float(word) for word in attributes.get(keyword) or ()]
+        rows.append(row if len(row) == number else [])
     return rows
 
 

@@ -7,6 +7,33 @@ from scan_files import dicom, enhanced, refused
 from rareunet.volume_files import read_volume
 
 
+POSITION, ORIENTATION, SPACING = b"\x20\x00\x32\x00", b"\x20\x00\x37\x00", b"\x28\x00\x30\x00"
+PIXELS = b"\xe0\x7f\x10\x00OW\0\0"  # tag (7fe0,0010), explicit VR
+
+
+def without(file, *tags):
+    for tag in tags:  # unknown ones in their place
+        file.write_bytes(file.read_bytes().replace(tag, tag[:2] + b"\xfd\x00"))
+
+
+def change(path, tag, old, new):
+    """Another value of the tag in a file of implicit VR; both have one length, or are padded to an even one."""
+    start, _, rest = path.read_bytes().partition(tag)
+    old, new = (text + b" " * (len(text) % 2) for text in (old, new))
+    assert rest[4:].startswith(old)
+    path.write_bytes(start + tag + len(new).to_bytes(4, "little") + new + rest[4 + len(old) :])
+
+
+def as_explicit(file):
+    """ITK writes the implicit VR, whose tags have no type."""
+    pydicom = pytest.importorskip("pydicom")
+    dataset = pydicom.dcmread(file)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset["PixelData"].VR = "OW"
+    dataset.save_as(file, implicit_vr=False, little_endian=True)
+    return file
+
+
 def test_dicom_series(tmp_path):
     volume = read_volume(dicom(tmp_path / "knee"))
     assert volume.voxels.shape == (1, 4, 4, 5)
@@ -38,8 +65,8 @@ def test_dicom_slices_with_their_own_slope(tmp_path):
 
 def test_dicom_without_pixel_spacing_is_noted(tmp_path):
     folder = dicom(tmp_path / "knee")
-    for path in folder.iterdir():  # an unknown tag in place of (0028,0030)
-        path.write_bytes(path.read_bytes().replace(b"\x28\x00\x30\x00", b"\x28\x00\x3f\x00"))
+    for path in folder.iterdir():
+        without(path, SPACING)
     volume = read_volume(folder)
     assert volume.spacing_mm == (2, 1, 1)
     assert "no pixel spacing (0028,0030): 1 mm was assumed" in volume.notes[0]
@@ -51,9 +78,6 @@ def test_a_damaged_dicom_slice_is_named(tmp_path, number, size):
     path = dicom(tmp_path / "knee") / f"1.2.3.4_{number}.dcm"
     path.write_bytes(path.read_bytes()[:size])
     refused(tmp_path / "knee", "damaged or incomplete", path.name)
-
-
-PIXELS = b"\xe0\x7f\x10\x00OW\0\0"  # tag (7fe0,0010), explicit VR
 
 
 def test_dicom_with_fewer_voxels_than_its_size_asks_for(tmp_path):
@@ -68,16 +92,6 @@ def test_dicom_with_fewer_voxels_than_its_size_asks_for(tmp_path):
         assert read_volume(file.parent).shape[1:] == (4, 5)
         file.write_bytes(start + tag + (due - 10).to_bytes(4, "little") + pixels[4:-10])
         refused(file.parent, file.name, f"{due - 10} bytes of voxels where {due} are due", "incomplete")
-
-
-def as_explicit(file):
-    """ITK writes the implicit VR, whose tags have no type."""
-    pydicom = pytest.importorskip("pydicom")
-    dataset = pydicom.dcmread(file)
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    dataset["PixelData"].VR = "OW"
-    dataset.save_as(file, implicit_vr=False, little_endian=True)
-    return file
 
 
 def test_many_damaged_dicom_slices_are_counted(tmp_path):
@@ -159,25 +173,86 @@ def test_dicom_frames_that_make_no_scan_are_refused(tmp_path):
     refused(enhanced(tmp_path / "time", (0, 2, 4, 0, 2, 4)), "several images at one slice position")
 
 
-def test_dicom_frames_without_a_place_are_noted(tmp_path):
+def test_dicom_frames_without_a_position_are_refused(tmp_path):
+    folder = enhanced(tmp_path / "capture", (0, 5, 10))
+    without(folder / "frames.dcm", POSITION)
+    refused(folder, "frames.dcm", "slices without a position (0020,0032)", ".nii.gz")
+
+
+def test_dicom_frames_without_a_spacing_are_noted(tmp_path):
     folder = enhanced(tmp_path / "capture", (0, 2, 4))
-    file = folder / "frames.dcm"
-    for tag in (b"\x20\x00\x32\x00", b"\x20\x00\x37\x00", b"\x28\x00\x30\x00"):  # unknown tags in their place
-        file.write_bytes(file.read_bytes().replace(tag, tag[:2] + b"\xfd\x00"))
+    without(folder / "frames.dcm", SPACING)
     volume = read_volume(folder)
-    assert volume.shape == (3, 4, 5)
-    assert [note[:30] for note in volume.notes] == [
-        "The slices hold no pixel spaci",
-        "The slices do not say how they",
-    ]
+    assert volume.spacing_mm == (2, 1, 1)
+    assert "no pixel spacing" in volume.notes[0]
+
+
+def test_dicom_files_of_many_frames_in_one_series_are_refused(tmp_path):
+    folder = enhanced(tmp_path / "knee", (0, 2, 4))
+    (folder / "more.dcm").write_bytes(
+        (folder / "frames.dcm").read_bytes().replace(b"1.2.3.4.1", b"1.2.3.4.2")
+    )
+    refused(folder, "2 files of one DICOM series", "frames.dcm, more.dcm", "folder of its own")
+
+
+@pytest.mark.parametrize("numbers", [b"-.5\\.5", b".80\\0 ", b".8\\nan", b".8\\inf"])
+def test_dicom_pixel_spacing_that_is_not_positive_is_refused(tmp_path, numbers):
+    folder = dicom(tmp_path / "knee")
+    for path in folder.iterdir():
+        change(path, SPACING, b".8\\.5", numbers)
+    refused(folder, "knee", "pixel spacing", "must be positive")
+
+
+@pytest.mark.parametrize(
+    "cosines", ["0\\0\\0\\0\\0\\0", "1\\0\\0\\1\\0\\0", "2\\0\\0\\0\\1\\0", "1\\0\\0\\.5\\1\\0"]
+)  # fmt: skip
+def test_dicom_orientation_that_is_none_is_refused(tmp_path, cosines):
+    folder = dicom(tmp_path / "knee")
+    for path in folder.iterdir():
+        change(path, ORIENTATION, b"1\\0\\0\\0\\1\\0", cosines.encode())
+    refused(folder, "knee", "(0020,0037)", "right angles")
+    frames = enhanced(tmp_path / "frames", (0, 2, 4), [float(cosine) for cosine in cosines.split("\\")])
+    refused(frames, "frames.dcm", "(0020,0037)", "right angles")
+
+
+def test_dicom_orientation_is_brought_to_length_1(tmp_path):
+    folder = dicom(tmp_path / "knee")
+    for path in folder.iterdir():
+        change(path, ORIENTATION, b"1\\0\\0\\0\\1\\0", b".995\\0\\0\\0\\1\\0")
+    assert read_volume(folder).spacing_mm == pytest.approx((2, 0.8, 0.5))
+
+
+@pytest.mark.parametrize("numbers", [[9], [8, 6], [9, 8, 7]])  # 9 is the first slice
+def test_dicom_slices_without_a_spacing_or_orientation_are_as_the_others(tmp_path, numbers):
+    folder = dicom(tmp_path / "knee")
+    expected = read_volume(folder)
+    for number in numbers:
+        without(folder / f"1.2.3.4_{number}.dcm", SPACING, ORIENTATION)
+    volume = read_volume(folder)
+    np.testing.assert_allclose(volume.ijk_to_ras, expected.ijk_to_ras, atol=1e-6)
+    np.testing.assert_array_equal(volume.voxels, expected.voxels)
+    assert volume.notes == ()
+
+
+def test_dicom_slices_whose_distance_drifts_are_refused(tmp_path):
+    """Each step is within a tenth of the usual one, yet the middle is a slice's distance off."""
+    positions = [n * (1 + 0.003 * n) for n in range(37)]
+    refused(
+        dicom(tmp_path / "knee", positions),
+        "uneven",
+        "from 1 to 1.21 mm",
+        "slice 19 of 37 lies 0.972 mm from",
+    )
+    refused(enhanced(tmp_path / "frames", positions), "uneven", "slice 19 of 37")
+    assert read_volume(dicom(tmp_path / "few", positions[:20])).shape[0] == 20  # at most a third of a step
 
 
 @pytest.mark.parametrize(
     ("tag", "old", "new", "words"),
     [
-        (b"\x20\x00\x37\x00", b"1\\0\\0\\0\\1\\0", b"1\\0\\0\\0\\0\\1", "different orientations"),
-        (b"\x28\x00\x30\x00", b".8\\.5", b".9\\.5", "different pixel spacings"),
-        (b"\x20\x00\x32\x00", b"-10\\", b"-10 ", "slices without a position"),
+        (ORIENTATION, b"1\\0\\0\\0\\1\\0", b"1\\0\\0\\0\\0\\1", "different orientations"),
+        (SPACING, b".8\\.5", b".9\\.5", "different pixel spacings"),
+        (POSITION, b"-10\\", b"-10 ", "slices without a position"),
     ],
 )
 def test_dicom_slices_that_differ_are_refused(tmp_path, tag, old, new, words):
@@ -192,7 +267,7 @@ def test_dicom_slices_that_differ_are_refused(tmp_path, tag, old, new, words):
 def test_dicom_slices_without_an_orientation_are_noted(tmp_path):
     folder = dicom(tmp_path / "knee")
     for path in folder.iterdir():
-        path.write_bytes(path.read_bytes().replace(b"\x20\x00\x37\x00", b"\x20\x00\x3f\x00"))
+        without(path, ORIENTATION)
     volume = read_volume(folder)
     assert "how they lie in the patient (0020,0037)" in volume.notes[0]
     assert volume.spacing_mm == pytest.approx((2, 0.8, 0.5))
