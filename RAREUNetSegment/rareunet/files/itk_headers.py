@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import bz2
 import math
 import re
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rareunet.errors import unreadable_file
+from rareunet.files.itk_voxels import check_slice_files, count_voxel_bytes
 
 # What holds them in a text header; a MetaImage's ElementSize serves where ElementSpacing lacks.
 SPACINGS = ("spacings", "ElementSpacing", "ElementSize")
@@ -26,7 +24,6 @@ TIMED_SPACES = {
 NRRD_UNITS_IN_MM = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3, "µm": 1e-3, "nm": 1e-6}
 HEADER_BYTES = 1 << 16  # read at a time: Slicer writes some 550 bytes for each segment
 LONGEST_HEADER_BYTES = 1 << 24
-BLOCK_BYTES = 1 << 16  # of compressed data, which may hold a thousand times as much
 
 NO_SPACING = (
     "The header holds no spacing: 1 mm was assumed. Check it, since the route through the network goes by it."
@@ -45,20 +42,20 @@ class HeaderFacts:
         notes: what the header leaves open.
         unit_mm: length that its numbers count in, mm.
         flips: sign of each world axis (R, A, S) that ITK leaves as it is though the header has another one.
-        unpacked_bytes: of compressed voxels; None where they are not compressed, or can't be followed.
+        voxel_bytes: how many bytes of voxels there are, unpacked; None where they can't be counted.
     """
 
     notes: tuple[str, ...] = ()
     unit_mm: float = 1.0
     flips: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    unpacked_bytes: int | None = None
+    voxel_bytes: int | None = None
 
 
 def check_text_header(path: Path) -> HeaderFacts:
     """Reads the header, and compressed voxels too: ITK takes damaged ones for good.
 
     Raises:
-        ValueError: a spacing that is not positive and finite, axes of different units, damaged voxels.
+        ValueError: a spacing that is not positive and finite, axes of different units, damaged or missing voxels.
     """
     header = _header(path)
     nrrd = header.startswith(b"NRRD")
@@ -66,8 +63,8 @@ def check_text_header(path: Path) -> HeaderFacts:
     found = re.findall(r"^([A-Za-z ]+?) *[:=]+ *(.*?) *\r?$", text, flags=re.MULTILINE)
     fields = {key.lower() if nrrd else key: value for key, value in found}  # NRRD's names have no case
     _check_spacings(path, fields)
-    _check_slice_files(path, fields, len(header))
-    unpacked_bytes = _check_compressed(path, fields, len(header))
+    check_slice_files(path, fields, len(header))
+    voxel_bytes = count_voxel_bytes(path, fields, len(header))
     placed = any(key in fields for key in METAIMAGE_DIRECTIONS)
     if nrrd:
         in_patient = re.match(NRRD_PATIENT_SPACES, fields.get("space", ""), flags=re.IGNORECASE)
@@ -78,7 +75,7 @@ def check_text_header(path: Path) -> HeaderFacts:
         (*(() if spaced else (NO_SPACING,)), *(() if placed else (UNPLACED,)), *unit_notes),
         unit_mm,
         TIMED_SPACES.get(fields.get("space", "").lower(), (1.0, 1.0, 1.0)) if nrrd else (1.0, 1.0, 1.0),
-        unpacked_bytes,
+        voxel_bytes,
     )
 
 
@@ -128,79 +125,3 @@ def _unit(path: Path, fields: Mapping[str, str]) -> tuple[float, tuple[str, ...]
     if factor == 1:
         return 1.0, ()
     return factor, (f"The header's unit of length is {unit}: it was converted to mm.",)
-
-
-def _check_slice_files(path: Path, fields: Mapping[str, str], header_bytes: int) -> None:
-    """A MetaImage whose slices are files of their own: ITK makes up those that it names no file for.
-
-    Raises:
-        ValueError: there are fewer files than slices.
-    """
-    words, slices = fields.get("ElementDataFile", "").split(), fields.get("DimSize", "").split()[-1:]
-    if not words or not slices or not slices[0].isdecimal():
-        return
-    if words[0] == "LIST":
-        files = sum(bool(line.strip()) for line in path.read_bytes()[header_bytes:].splitlines())
-    elif "%" in words[0]:
-        files = _files_of_pattern(path, words[1:], int(slices[0]))
-    else:
-        return
-    if files < int(slices[0]):
-        raise ValueError(f"{path} lists {files} files for {slices[0]} slices: export it again as a whole.")
-
-
-def _files_of_pattern(path: Path, numbers: Sequence[str], slices: int) -> int:
-    """How many files MetaIO takes a pattern ("slice%03d.raw") for.
-
-    Args:
-        path: the header's, for the message.
-        numbers: the first, the last and the step, as far as they are given.
-        slices: of the scan.
-    """
-    try:
-        first, last, step = [*map(int, numbers), *(1, slices, 1)[len(numbers) :]]
-        if len(numbers) == 1:
-            last = first + slices - 1
-        if len(numbers) == 2:  # MetaIO never ends where it gets a step of 0 so
-            step = (last - first) // slices
-        return len(range(first, last + 1, step))
-    except ValueError:
-        raise ValueError(
-            f"{path} numbers its slices' files by {' '.join(numbers)!r}: the first, the last and a step from 1 on are"
-            " accepted. Repair its header (ElementDataFile)."
-        ) from None
-
-
-def _check_compressed(path: Path, fields: Mapping[str, str], header_bytes: int) -> int | None:
-    """Unpacks compressed voxels to the end, which compares their checksum; returns how many bytes they are.
-
-    Raises:
-        ValueError: they are damaged or incomplete.
-    """
-    encoding = fields.get("encoding", "").lower()
-    zipped = encoding in ("gzip", "gz") or fields.get("CompressedData", "").lower() == "true"
-    if not zipped and encoding not in ("bzip2", "bz2"):
-        return None
-    beside = fields.get("data file", fields.get("datafile", fields.get("ElementDataFile", "LOCAL")))
-    skips = any(fields.get(key, "0") != "0" for key in ("byte skip", "byteskip", "line skip", "lineskip"))
-    data = path if beside.upper() == "LOCAL" else path.parent / beside
-    if skips or not data.is_file():  # parts of a file, or several files
-        return None
-    unpacked = packed = 0
-    engine = zlib.decompressobj(wbits=47) if zipped else bz2.BZ2Decompressor()  # 47: of zlib or of gzip
-    try:
-        with data.open("rb") as file:
-            file.seek(header_bytes if data == path else 0)
-            while not engine.eof:
-                if not (block := file.read(BLOCK_BYTES)):
-                    raise EOFError("the compressed voxels end early")
-                packed += len(block)
-                unpacked += len(engine.decompress(block))
-    except (zlib.error, OSError, EOFError) as error:
-        raise unreadable_file(path, error) from error
-    told, found = fields.get("CompressedDataSize"), packed - len(engine.unused_data)
-    # ITK takes what it has for voxels where the size is another, without an error.
-    if "CompressedData" in fields and told != str(found):
-        cause = f"CompressedDataSize is {told or 'missing'}, the compressed voxels have {found} bytes"
-        raise unreadable_file(path, ValueError(cause))
-    return unpacked

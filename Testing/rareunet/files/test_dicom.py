@@ -6,7 +6,6 @@ from scan_files import dicom, enhanced, refused
 
 from rareunet.volume_files import read_volume
 
-
 POSITION, ORIENTATION, SPACING = b"\x20\x00\x32\x00", b"\x20\x00\x37\x00", b"\x28\x00\x30\x00"
 PIXELS = b"\xe0\x7f\x10\x00OW\0\0"  # tag (7fe0,0010), explicit VR
 
@@ -17,7 +16,7 @@ def without(file, *tags):
 
 
 def change(path, tag, old, new):
-    """Another value of the tag in a file of implicit VR; both have one length, or are padded to an even one."""
+    """Puts another value in place of a tag's in a file of implicit VR, padded to an even length."""
     start, _, rest = path.read_bytes().partition(tag)
     old, new = (text + b" " * (len(text) % 2) for text in (old, new))
     assert rest[4:].startswith(old)

@@ -211,6 +211,64 @@ def compressed_metaimage(path, size, packed):
     return path
 
 
+def beside(path, header, data):
+    """Writes a header of either format whose voxels lie in a file of their own."""
+    (path.parent / "voxels").write_bytes(data)
+    if path.suffix == ".nhdr":
+        return nrrd(path, f"dimension: 3\nsizes: 5 4 3\n{IN_LPS}\n{header}data file: voxels", np.zeros(0))
+    text = f"ElementSpacing = 1 2 3\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n{header}"
+    metaimage(path, text)
+    path.write_bytes(path.read_bytes()[: -VOXELS.nbytes].replace(b"LOCAL", b"voxels"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("a.nhdr", ""),
+        ("a.nhdr", "byte skip: 7\n"),
+        ("a.nhdr", "byte skip: -1\n"),
+        ("a.mhd", ""),
+        ("a.mhd", "HeaderSize = 7\n"),
+        ("a.mhd", "HeaderSize = -1\n"),
+    ],
+)
+def test_more_voxels_than_the_header_asks_for_are_told(tmp_path, name, header):
+    skipped = bytes(7) if header else b""
+    volume = read_volume(beside(tmp_path / name, header, skipped + VOXELS.tobytes()))
+    np.testing.assert_array_equal(volume.voxels[0], VOXELS)
+    assert volume.notes == ()
+    if "-1" not in header:  # the last bytes are meant
+        volume = read_volume(beside(tmp_path / name, header, skipped + VOXELS.tobytes() + bytes(10)))
+        np.testing.assert_array_equal(volume.voxels[0], VOXELS)
+        assert "There are 10 bytes of voxels more than the header asks for" in volume.notes[0]
+        refused(
+            beside(tmp_path / name, header, skipped + VOXELS.tobytes()[:-10]),
+            "110 bytes of voxels where 120 are due",
+        )
+
+
+def test_voxels_after_their_header_are_counted(tmp_path):
+    for path in (
+        nrrd(tmp_path / "a.nrrd", f"dimension: 3\nsizes: 5 4 3\n{IN_LPS}"),
+        metaimage(tmp_path / "a.mha", "ElementSpacing = 1 2 3\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n"),
+    ):
+        content = path.read_bytes()
+        assert read_volume(path).notes == ()
+        path.write_bytes(content + bytes(40))
+        assert "40 bytes of voxels more" in read_volume(path).notes[0]
+        path.write_bytes(content[:-40])
+        refused(path, path.name, "80 bytes of voxels where 120 are due")
+
+
+def test_nrrd_of_text_is_read(tmp_path):
+    text = " ".join(map(str, VOXELS.ravel())).encode()
+    path = nrrd(tmp_path / "a.nrrd", f"dimension: 3\nsizes: 5 4 3\n{IN_LPS}", np.frombuffer(text, np.uint8))
+    path.write_bytes(path.read_bytes().replace(b"encoding: raw", b"encoding: ascii"))
+    np.testing.assert_array_equal(read_volume(path).voxels[0], VOXELS)
+    assert read_volume(path).notes == ()
+
+
 def test_metaimage_with_fewer_files_than_slices(tmp_path):
     metaimage(tmp_path / "a.mhd", "")
     header = (tmp_path / "a.mhd").read_bytes()[: -VOXELS.nbytes].replace(b"LOCAL", b"LIST")
