@@ -32,6 +32,10 @@ UNPLACED = (
     "The header does not say how the scan lies in the patient: x to the left, y to the back and z to the head"
     " were assumed, so the result may be mirrored or turned."
 )
+NO_DIRECTION = (
+    "The header gives an axis of space no direction ('none'): 1 mm along the patient's axis of the same number was"
+    " assumed, so the result may be mirrored or turned."
+)
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,9 @@ def check_text_header(path: Path) -> HeaderFacts:
         placed = in_patient is not None and "space directions" in fields
     spaced = any(key in fields for key in (*SPACINGS, "space directions"))
     unit_mm, unit_notes = _unit(path, fields)
+    open_ends = {NO_SPACING: not spaced, UNPLACED: not placed, NO_DIRECTION: _lacks_direction(fields)}
     return HeaderFacts(
-        (*(() if spaced else (NO_SPACING,)), *(() if placed else (UNPLACED,)), *unit_notes),
+        (*(note for note, holds in open_ends.items() if holds), *unit_notes),
         unit_mm,
         TIMED_SPACES.get(fields.get("space", "").lower(), (1.0, 1.0, 1.0)) if nrrd else (1.0, 1.0, 1.0),
         voxel_bytes,
@@ -90,6 +95,12 @@ def _header(path: Path) -> bytes:
                 return start
             start += more
     return start[: end.end()]
+
+
+def _lacks_direction(fields: Mapping[str, str]) -> bool:
+    """Whether "none" stands for the direction of more axes than those beyond the three of space."""
+    without = fields.get("space directions", "").split().count("none")
+    return without > max(0, len(fields.get("sizes", "").split()) - 3)
 
 
 def _check_spacings(path: Path, fields: Mapping[str, str]) -> None:

@@ -77,6 +77,11 @@ def count_voxel_bytes(path: Path, fields: Mapping[str, str], header_bytes: int) 
     encoding = fields.get("encoding", "raw").lower()
     if encoding in ("gzip", "gz") or _is_true(fields.get("CompressedData", "False")):
         return _unpacked_bytes(path, data, fields, start) if skip == "0" else None
+    if encoding in ("bzip2", "bz2"):
+        raise ValueError(
+            f"{path} is compressed by bzip2, which can't be read here: raw and gzip are. Export it again as one of"
+            " them, or as .nii.gz."
+        )
     # A skip of -1 means that the voxels are the file's last bytes; MetaImage counts others from its own start.
     if encoding != "raw" or not _is_true(fields.get("BinaryData", "True")) or not skip.isdecimal():
         return None

@@ -26,6 +26,7 @@ LAST = "space directions: (1,0,0) (0,2,0) (0,0,3) none"
 def test_nrrd_list_axis_is_channels(tmp_path, header, data):
     volume = read_volume(nrrd(tmp_path / "a.nrrd", header, np.ascontiguousarray(data)))
     np.testing.assert_array_equal(volume.voxels, TWO)
+    assert volume.notes == ()
     np.testing.assert_array_equal(
         volume.ijk_to_ras, [[-1, 0, 0, -1], [0, -2, 0, -2], [0, 0, 3, 3], [0, 0, 0, 1]]
     )
@@ -67,6 +68,8 @@ SPACING, PLACE = (
     ("header", "spacing", "notes"),
     [
         (IN_LPS, (3, 2, 1), []),
+        (IN_LPS.replace("(0,0,3)", "none"), (1, 2, 1), ["gives an axis of space no direction"]),
+        (IN_LPS.replace("(1,0,0)", "none"), (3, 2, 1), ["gives an axis of space no direction"]),
         (IN_LPS.replace("space d", "Space D"), (3, 2, 1), []),
         (IN_LPS.replace("LPS", "Right-Anterior-Superior"), (3, 2, 1), []),
         (IN_LPS.replace("LPS", "scanner-xyz"), (3, 2, 1), [PLACE]),
@@ -259,6 +262,13 @@ def test_voxels_after_their_header_are_counted(tmp_path):
         assert "40 bytes of voxels more" in read_volume(path).notes[0]
         path.write_bytes(content[:-40])
         refused(path, path.name, "80 bytes of voxels where 120 are due")
+
+
+@pytest.mark.parametrize("encoding", ["bzip2", "BZ2"])
+def test_nrrd_compressed_by_bzip2_is_not_called_damaged(tmp_path, encoding):
+    path = nrrd(tmp_path / "a.nrrd", f"dimension: 3\nsizes: 5 4 3\n{IN_LPS}")
+    path.write_bytes(path.read_bytes().replace(b"encoding: raw", f"encoding: {encoding}".encode()))
+    refused(path, "compressed by bzip2", "raw and gzip")
 
 
 def test_nrrd_of_text_is_read(tmp_path):
