@@ -1,11 +1,24 @@
-"""What DICOM files say of themselves, which GDCM does not tell: how many voxels are due."""
+"""What DICOM files say of themselves, which GDCM does not tell: their kind, encoding, voxels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rareunet.errors import unreadable_file
+
+BEFORE_META_BYTES = 144  # preamble, DICM and the group's length, which counts from there
+# Transfer syntaxes that GDCM reads: uncompressed, deflated, RLE, JPEG, JPEG-LS and JPEG 2000.
+READABLE_SYNTAXES = {
+    "1.2.840.10008.1.2",
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.1.99",
+    "1.2.840.10008.1.2.2",
+} | {
+    f"1.2.840.10008.1.2.{number}"
+    for number in (5, "4.50", "4.51", "4.57", "4.70", "4.80", "4.81", "4.90", "4.91")
+}
 
 
 def pydicom() -> Any:
@@ -16,12 +29,53 @@ def pydicom() -> Any:
     """
     try:
         import pydicom
+        import pydicom.filereader
+        import pydicom.uid
     except ImportError as error:
         raise ImportError(
             "DICOM files need the package pydicom, which is not installed: run 'pip install pydicom', or convert the"
             " scan to .nii.gz."
         ) from error
     return pydicom
+
+
+def sop_class(path: Path) -> str | None:
+    """UID of the kind of DICOM object that a file holds; None where it is damaged, or does not say."""
+    meta = _meta(path)
+    return meta and meta.get("MediaStorageSOPClassUID")
+
+
+def is_image_class(uid: str) -> bool:
+    """Whether a kind of object has a picture, other than reports and presentation states."""
+    return "Image Storage" in pydicom().uid.UID(uid).name
+
+
+def check_readable_syntax(folder: Path, files: Sequence[Path]) -> None:
+    """Names the encoding of files that GDCM could not read, if it is one that it does not know.
+
+    Raises:
+        ValueError: there is such a file.
+    """
+    for file in files:
+        meta = _meta(file)
+        if meta and meta.TransferSyntaxUID not in READABLE_SYNTAXES:
+            raise ValueError(
+                f"{folder} holds DICOM files in an encoding that can't be read here: {meta.TransferSyntaxUID.name}"
+                f" ({file.name}). Export the series uncompressed."
+            )
+
+
+def _meta(path: Path) -> Any:
+    """The file meta information (group 0002); None where it is damaged, cut or missing."""
+    try:
+        meta = pydicom().filereader.read_file_meta_info(path)
+    except ImportError:
+        raise
+    except Exception:  # pydicom raises many kinds for a damaged file
+        return None
+    # In a file that ends within it a UID may be cut, and looks like another one.
+    end = BEFORE_META_BYTES + int(meta.get("FileMetaInformationGroupLength") or 0)
+    return meta if "TransferSyntaxUID" in meta and path.stat().st_size >= end else None
 
 
 def check_voxels_whole(path: Path) -> None:

@@ -12,12 +12,13 @@ import numpy as np
 
 from rareunet.errors import unreadable_file
 from rareunet.files.dicom_frames import in_own_scale, read_frames
-from rareunet.files.dicom_headers import check_voxels_whole
+from rareunet.files.dicom_headers import check_readable_syntax, check_voxels_whole, is_image_class, sop_class
 from rareunet.files.dicom_slices import stack_slices
-from rareunet.files.itk import check_name, simpleitk, volume_of_itk
+from rareunet.files.itk import check_name, quiet_itk, simpleitk, volume_of_itk
 from rareunet.volume import Volume
 from rareunet.wording import some, times
 
+MOST_SERIES = 8  # of a folder's that a message lists
 SERIES_DESCRIPTION = "0008|103e"
 PLACES = {  # what a slice says of its place: keyword -> tag, how many numbers
     "ImagePositionPatient": ("0020|0032", 3),
@@ -34,6 +35,7 @@ def is_dicom_file(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".ima")
 
 
+@quiet_itk()
 def read_dicom_series(folder: Path, name: str, series: str | None) -> Volume:
     """Reads a folder's only series, or the one that is asked for.
 
@@ -53,52 +55,51 @@ def read_dicom_series(folder: Path, name: str, series: str | None) -> Volume:
     for path in (folder, *folder.iterdir()):
         check_name(path)
     find = sitk.ImageSeriesReader
-    files = {uid: find.GetGDCMSeriesFileNames(str(folder), uid) for uid in find.GetGDCMSeriesIDs(str(folder))}
-    damaged = _damaged_files(folder, {Path(file).name for names in files.values() for file in names})
-    if damaged:
+    try:
+        files = {
+            uid: find.GetGDCMSeriesFileNames(str(folder), uid) for uid in find.GetGDCMSeriesIDs(str(folder))
+        }
+    except RuntimeError as error:
+        raise unreadable_file(folder, error) from error
+    left_out = _slices_left_out(folder, {Path(file).name for names in files.values() for file in names})
+    if left_out:
+        check_readable_syntax(folder, left_out)
         raise ValueError(
-            f"{folder} holds DICOM files that are damaged or incomplete: {some(damaged, 3)}. Copy or export the series"
-            " again, or remove them if they do not belong to it."
+            f"{folder} holds DICOM files that are damaged or incomplete: {some([file.name for file in left_out], 3)}."
+            " Copy or export the series again, or remove them if they do not belong to it."
         )
     if not files:
         raise ValueError(
             f"{folder} is a folder without DICOM images: give a scan's file, or the folder of one series."
         )
     if series not in files and (series is not None or len(files) > 1):
-        found = ", ".join(f"{uid} ({_describe_series(sitk, names)})" for uid, names in files.items())
+        found = [f"{uid} ({_describe_series(sitk, names)})" for uid, names in files.items()]
         raise ValueError(
-            f"{folder} holds {len(files)} DICOM series: {found}. Choose one by its UID"
+            f"{folder} holds {len(files)} DICOM series: {some(found, MOST_SERIES)}. Choose one by its UID"
             " (--series, or the argument series of read_volume), or put it in a folder of its own."
         )
     return _read_dicom_files(folder, name, files[series or next(iter(files))])
 
 
-def _damaged_files(folder: Path, slices: set[str]) -> list[str]:
-    """Names of the files beside the slices that GDCM leaves out of every series, though they are slices too.
+def _slices_left_out(folder: Path, slices: set[str]) -> list[Path]:
+    """The files that GDCM leaves out of every series though they are slices too, since it can't read them.
 
     It also leaves out DICOM files that are no images, such as reports and presentation states: those are of
     another class than the slices. An empty file tells by its name: IM0038 beside IM0001 ... IM0037.
     """
-    classes = {_sop_class(folder / name) for name in slices}
+    classes = {sop_class(folder / name) for name in slices}
     patterns = {re.sub(r"\d+", "0", name) for name in slices}
-    damaged = []
+    left_out = []
     for file in sorted(folder.iterdir()):
         if file.name in slices or file.name.startswith(".") or not file.is_file():
             continue
         if is_dicom_file(file):
-            if _sop_class(file) in {*classes, None}:
-                damaged.append(file.name)
+            uid = sop_class(file)
+            if uid is None or uid in classes or (not classes and is_image_class(uid)):
+                left_out.append(file)
         elif file.stat().st_size == 0 and re.sub(r"\d+", "0", file.name) in patterns:
-            damaged.append(file.name)
-    return damaged
-
-
-def _sop_class(path: Path) -> bytes | None:
-    """What kind of DICOM object a file holds, as its first bytes say; None where they don't."""
-    with path.open("rb") as file:
-        # Element (0002,0002) up to the next one of its group, so that a cut UID does not count.
-        found = re.search(rb"\x02\x00\x02\x00UI..([\d.]+)\x00?\x02\x00", file.read(512), flags=re.DOTALL)
-    return found and found[1]
+            left_out.append(file)
+    return left_out
 
 
 def _read_dicom_files(folder: Path, name: str, names: Sequence[str]) -> Volume:
@@ -108,6 +109,7 @@ def _read_dicom_files(folder: Path, name: str, names: Sequence[str]) -> Volume:
         check_voxels_whole(Path(file))
     try:
         headers = [_dicom_header(sitk, file) for file in names]
+        _check_sizes(folder, headers)
         frames = _frames(folder, names, headers)
         slices = frames or [_place_of(header) for header in headers]
         positions, orientations, spacings = (_rows(slices, keyword) for keyword in PLACES)
@@ -115,11 +117,22 @@ def _read_dicom_files(folder: Path, name: str, names: Sequence[str]) -> Volume:
         stack = stack_slices(source, positions, orientations, spacings, else_spacing)
         volume = volume_of_itk(_read_image(sitk, names, headers), name)
     except RuntimeError as error:
+        check_readable_syntax(folder, [Path(file) for file in names])
         raise unreadable_file(folder, error) from error
     voxels = in_own_scale(volume.voxels, frames) if frames else volume.voxels
     if (np.diff(stack.order) != 1).any():
         voxels = voxels[:, stack.order]
     return Volume(voxels, stack.ijk_to_ras, name, stack.notes)
+
+
+def _check_sizes(folder: Path, headers: Sequence[Any]) -> None:
+    first, *others = (header.GetSize()[:2] for header in headers)
+    for number, size in enumerate(others, start=2):
+        if size != first:
+            raise ValueError(
+                f"{folder} holds slices of different sizes: {times(first)} pixels in the first, {times(size)} in slice"
+                f" {number}. Export the slices that belong together as one series."
+            )
 
 
 def _frames(folder: Path, names: Sequence[str], headers: Sequence[Any]) -> list[dict[str, Any]]:
@@ -136,6 +149,7 @@ def _frames(folder: Path, names: Sequence[str], headers: Sequence[Any]) -> list[
 
 def _read_image(sitk: Any, names: Sequence[str], headers: Sequence[Any]) -> Any:
     reader = sitk.ImageSeriesReader()
+    reader.SetImageIO("GDCMImageIO")  # by itself ITK takes files without a preamble for no DICOM
     reader.SetFileNames(names)
     # ITK chooses the type by the first slice, but each slice has its own rescale slope.
     types = {header.GetPixelID() for header in headers}

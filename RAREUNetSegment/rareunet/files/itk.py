@@ -6,8 +6,10 @@ formats need it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,19 @@ def simpleitk() -> Any:
     return SimpleITK
 
 
+@contextlib.contextmanager
+def quiet_itk() -> Iterator[None]:
+    """Keeps ITK's warnings on headers that it mends from stderr: what matters becomes a note."""
+    process = simpleitk().ProcessObject
+    shown = process.GetGlobalWarningDisplay()
+    process.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        process.SetGlobalWarningDisplay(shown)
+
+
+@quiet_itk()
 def read_itk(path: Path, name: str, reader: str) -> Volume:
     """Reads an NRRD or MetaImage file.
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scan_files import dicom, enhanced, refused
+from scan_files import dicom, enhanced, refused, sitk
 
 from rareunet.volume_files import read_volume
 
@@ -280,6 +280,82 @@ def test_dicom_single_slice_and_single_file(tmp_path):
     folder = dicom(tmp_path / "knee", (0,))
     refused(folder, "single slice")
     refused(next(folder.iterdir()), "folder that holds its whole series")
+
+
+def test_a_damaged_dicom_file_of_many_frames_is_named(tmp_path):
+    file = enhanced(tmp_path / "knee", (0, 2, 4)) / "frames.dcm"
+    file.write_bytes(file.read_bytes()[:-20])
+    refused(tmp_path / "knee", "damaged or incomplete", "frames.dcm")
+    report = file.read_bytes().replace(b"5.1.4.1.1.4.1\0", b"5.1.4.1.1.88.1")  # no image
+    file.write_bytes(report)
+    refused(tmp_path / "knee", "without DICOM images")
+
+
+@pytest.mark.parametrize("size", range(132, 340, 5))
+def test_a_cut_dicom_slice_is_never_passed_over(tmp_path, size):
+    """Its class may be cut too, and then looks like another one."""
+    path = dicom(tmp_path / "knee") / "1.2.3.4_6.dcm"
+    path.write_bytes(path.read_bytes()[:size])
+    refused(tmp_path / "knee", "damaged or incomplete", path.name)
+
+
+def test_dicom_frames_without_an_orientation_are_refused(tmp_path):
+    folder = enhanced(tmp_path / "knee", (0, 2, 4))
+    without(folder / "frames.dcm", ORIENTATION)
+    refused(folder, "knee could not be read")
+
+
+def test_dicom_slices_of_different_sizes_are_refused(tmp_path):
+    folder = dicom(tmp_path / "knee")
+    path = folder / "1.2.3.4_7.dcm"
+    rows, columns = b"\x28\x00\x10\x00\x02\0\0\0", b"\x28\x00\x11\x00\x02\0\0\0"
+    content = path.read_bytes()
+    assert rows + b"\x04\0" in content
+    path.write_bytes(content.replace(rows + b"\4", rows + b"\5").replace(columns + b"\5", columns + b"\4"))
+    refused(folder, "different sizes", "5 x 4 pixels in the first, 4 x 5 in slice 3")
+
+
+def test_dicom_slices_without_a_preamble_are_read(tmp_path):
+    folder = dicom(tmp_path / "knee")
+    expected = read_volume(folder)
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[132:])
+    volume = read_volume(folder)
+    np.testing.assert_array_equal(volume.voxels, expected.voxels)
+    np.testing.assert_allclose(volume.ijk_to_ras, expected.ijk_to_ras)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "name"),
+    [("1.2.840.10008.1.2.4.201", "High-Throughput JPEG 2000"), ("1.2.840.10008.1.2.4.107", "HEVC")],
+)
+def test_dicom_in_an_encoding_that_cant_be_read_is_named(tmp_path, syntax, name):
+    """GDCM lists the first in a series, and leaves the second out."""
+    pydicom = pytest.importorskip("pydicom")
+    folder = dicom(tmp_path / "knee")
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(as_explicit(path))
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.PixelData = pydicom.encaps.encapsulate([dataset.PixelData])
+        dataset["PixelData"].is_undefined_length = True
+        dataset.save_as(path)
+    refused(folder, "encoding", name, "uncompressed")
+
+
+def test_many_dicom_series_are_counted(tmp_path):
+    for number in range(11):
+        dicom(tmp_path / "study", (0, 1), f"1.2.3.{10 + number}")
+    refused(tmp_path / "study", "11 DICOM series", "1.2.3.10 (5 x 4 x 2)", "and 3 more")
+
+
+def test_itk_does_not_warn_of_a_dicom_series(tmp_path, capfd):
+    """It finds a distance that differs by more than a thousandth uneven, and a folder without a series odd."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    read_volume(dicom(tmp_path / "knee", (0, 2, 4.1, 6)))
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", "without DICOM")
+    assert capfd.readouterr().err == ""
+    assert sitk.ProcessObject.GetGlobalWarningDisplay() == shown
 
 
 def test_folder_without_dicom(tmp_path):
