@@ -25,6 +25,12 @@ def read_frames(file: Path) -> list[dict[str, Any]]:
     return [dict(pair for groups in (*shared, frame) for pair in _attributes(groups)) for frame in own]
 
 
+def lacks_orientation(file: Path) -> bool:
+    """Whether it is a file of many frames that do not say how they lie, on which GDCM refuses its whole folder."""
+    frames = read_frames(file)
+    return len(frames) > 1 and not all(frame.get("ImageOrientationPatient") for frame in frames)
+
+
 def _attributes(groups: Any) -> Iterator[tuple[str, Any]]:
     """Keyword and value of every attribute that the standard's functional groups hold."""
     for group in groups:

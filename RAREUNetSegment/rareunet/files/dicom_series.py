@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rareunet.errors import unreadable_file
-from rareunet.files.dicom_frames import in_own_scale, read_frames
+from rareunet.files.dicom_frames import in_own_scale, lacks_orientation, read_frames
 from rareunet.files.dicom_headers import check_readable_syntax, check_voxels_whole, is_image_class, sop_class
 from rareunet.files.dicom_slices import stack_slices
 from rareunet.files.itk import check_name, quiet_itk, simpleitk, volume_of_itk
@@ -60,6 +60,7 @@ def read_dicom_series(folder: Path, name: str, series: str | None) -> Volume:
             uid: find.GetGDCMSeriesFileNames(str(folder), uid) for uid in find.GetGDCMSeriesIDs(str(folder))
         }
     except RuntimeError as error:
+        _check_orientations(folder)
         raise unreadable_file(folder, error) from error
     left_out = _slices_left_out(folder, {Path(file).name for names in files.values() for file in names})
     if left_out:
@@ -79,6 +80,16 @@ def read_dicom_series(folder: Path, name: str, series: str | None) -> Volume:
             " (--series, or the argument series of read_volume), or put it in a folder of its own."
         )
     return _read_dicom_files(folder, name, files[series or next(iter(files))])
+
+
+def _check_orientations(folder: Path) -> None:
+    files = [file for file in sorted(folder.iterdir()) if is_dicom_file(file)]
+    unplaced = [file.name for file in files if sop_class(file) and lacks_orientation(file)]
+    if unplaced:
+        raise ValueError(
+            f"{folder} holds DICOM files whose frames do not say how they lie in the patient (0020,0037):"
+            f" {some(unplaced, 3)}. Export them again, or remove them if they do not belong to the series."
+        )
 
 
 def _slices_left_out(folder: Path, slices: set[str]) -> list[Path]:

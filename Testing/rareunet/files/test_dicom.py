@@ -302,7 +302,9 @@ def test_a_cut_dicom_slice_is_never_passed_over(tmp_path, size):
 def test_dicom_frames_without_an_orientation_are_refused(tmp_path):
     folder = enhanced(tmp_path / "knee", (0, 2, 4))
     without(folder / "frames.dcm", ORIENTATION)
-    refused(folder, "knee could not be read")
+    refused(folder, "do not say how they lie in the patient (0020,0037): frames.dcm")
+    dicom(folder, uid="1.2.3.5")  # a good series beside it
+    refused(folder, "frames.dcm", "remove them")
 
 
 def test_dicom_slices_of_different_sizes_are_refused(tmp_path):
