@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rareunet.errors import unreadable_file
 from rareunet.files.dicom_headers import pydicom
 
 
@@ -15,19 +16,25 @@ def read_frames(file: Path) -> list[dict[str, Any]]:
     """The attributes of each frame by keyword: its own, and those that all frames share; empty where it tells none.
 
     Raises:
+        ValueError: the header is damaged.
         ImportError: pydicom is not installed.
     """
-    header = pydicom().dcmread(
-        file, stop_before_pixels=True, force=True
-    )  # a preamble may lack, as GDCM has it
-    own = header.get("PerFrameFunctionalGroupsSequence") or [()] * int(header.get("NumberOfFrames") or 1)
-    shared = header.get("SharedFunctionalGroupsSequence") or ()
-    return [dict(pair for groups in (*shared, frame) for pair in _attributes(groups)) for frame in own]
+    read = pydicom().dcmread
+    try:
+        header = read(file, stop_before_pixels=True, force=True)  # a preamble may lack, as GDCM has it
+        own = header.get("PerFrameFunctionalGroupsSequence") or [()] * int(header.get("NumberOfFrames") or 1)
+        shared = header.get("SharedFunctionalGroupsSequence") or ()
+        return [dict(pair for groups in (*shared, frame) for pair in _attributes(groups)) for frame in own]
+    except Exception as error:  # pydicom raises many kinds for a damaged file
+        raise unreadable_file(file, error) from error
 
 
 def lacks_orientation(file: Path) -> bool:
     """Whether it is a file of many frames that do not say how they lie, on which GDCM refuses its whole folder."""
-    frames = read_frames(file)
+    try:
+        frames = read_frames(file)
+    except ValueError:
+        return False
     return len(frames) > 1 and not all(frame.get("ImageOrientationPatient") for frame in frames)
 
 

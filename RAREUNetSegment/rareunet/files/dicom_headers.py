@@ -9,16 +9,21 @@ from typing import Any
 from rareunet.errors import unreadable_file
 
 BEFORE_META_BYTES = 144  # preamble, DICM and the group's length, which counts from there
-# Transfer syntaxes that GDCM reads: uncompressed, deflated, RLE, JPEG, JPEG-LS and JPEG 2000.
-READABLE_SYNTAXES = {
-    "1.2.840.10008.1.2",
-    "1.2.840.10008.1.2.1",
-    "1.2.840.10008.1.2.1.99",
-    "1.2.840.10008.1.2.2",
-} | {
-    f"1.2.840.10008.1.2.{number}"
-    for number in (5, "4.50", "4.51", "4.57", "4.70", "4.80", "4.81", "4.90", "4.91")
-}
+SYNTAX = "1.2.840.10008.1.2"  # and what may follow it in what GDCM reads:
+UNCOMPRESSED = ("", ".1", ".1.99", ".2")
+COMPRESSED = (
+    ".5",
+    ".4.50",
+    ".4.51",
+    ".4.57",
+    ".4.70",
+    ".4.80",
+    ".4.81",
+    ".4.90",
+    ".4.91",
+)  # RLE and JPEG's kinds
+READABLE_SYNTAXES = {SYNTAX + rest for rest in (*UNCOMPRESSED, *COMPRESSED)}
+SIZE = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "PhotometricInterpretation")
 
 
 def pydicom() -> Any:
@@ -67,14 +72,13 @@ def check_readable_syntax(folder: Path, files: Sequence[Path]) -> None:
 
 def _meta(path: Path) -> Any:
     """The file meta information (group 0002); None where it is damaged, cut or missing."""
+    read = pydicom().filereader.read_file_meta_info
     try:
-        meta = pydicom().filereader.read_file_meta_info(path)
-    except ImportError:
-        raise
+        meta = read(path)
+        end = BEFORE_META_BYTES + int(meta.get("FileMetaInformationGroupLength") or 0)
     except Exception:  # pydicom raises many kinds for a damaged file
         return None
     # In a file that ends within it a UID may be cut, and looks like another one.
-    end = BEFORE_META_BYTES + int(meta.get("FileMetaInformationGroupLength") or 0)
     return meta if "TransferSyntaxUID" in meta and path.stat().st_size >= end else None
 
 
@@ -86,17 +90,9 @@ def check_voxels_whole(path: Path) -> None:
     Raises:
         ValueError: the file is incomplete.
     """
-    needed = (
-        "Rows",
-        "Columns",
-        "NumberOfFrames",
-        "SamplesPerPixel",
-        "BitsAllocated",
-        "PhotometricInterpretation",
-    )
     read = pydicom().dcmread
     try:
-        header = read(path, specific_tags=[*needed, "PixelData"], force=True)
+        header = read(path, specific_tags=[*SIZE, "PixelData"], force=True)
         pixels = header["PixelData"]
         due = 0 if pixels.is_undefined_length else _voxel_bytes(header)
     except Exception:  # of many kinds

@@ -84,7 +84,7 @@ def read_dicom_series(folder: Path, name: str, series: str | None) -> Volume:
 
 def _check_orientations(folder: Path) -> None:
     files = [file for file in sorted(folder.iterdir()) if is_dicom_file(file)]
-    unplaced = [file.name for file in files if sop_class(file) and lacks_orientation(file)]
+    unplaced = [file.name for file in files if lacks_orientation(file)]
     if unplaced:
         raise ValueError(
             f"{folder} holds DICOM files whose frames do not say how they lie in the patient (0020,0037):"
@@ -155,7 +155,14 @@ def _frames(folder: Path, names: Sequence[str], headers: Sequence[Any]) -> list[
             f" ({some([Path(file).name for file in several], 3)}): each such file is a scan of its own. Put it into a"
             " folder of its own."
         )
-    return read_frames(Path(names[0])) if several else []
+    if not several:
+        return []
+    frames, number = read_frames(Path(names[0])), headers[0].GetSize()[2]
+    if len(frames) != number:
+        raise ValueError(
+            f"{names[0]} has {number} frames, but says of {len(frames)} where they lie. Export the series again."
+        )
+    return frames
 
 
 def _read_image(sitk: Any, names: Sequence[str], headers: Sequence[Any]) -> Any:

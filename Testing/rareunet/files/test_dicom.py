@@ -178,6 +178,16 @@ def test_dicom_frames_without_a_position_are_refused(tmp_path):
     refused(folder, "frames.dcm", "slices without a position (0020,0032)", ".nii.gz")
 
 
+@pytest.mark.parametrize("told", [2, 4])
+def test_dicom_frames_of_another_number_than_places_are_refused(tmp_path, told):
+    pydicom = pytest.importorskip("pydicom")
+    file = enhanced(tmp_path / "knee", range(0, 2 * told, 2)) / "frames.dcm"
+    dataset = pydicom.dcmread(file)
+    dataset.NumberOfFrames, dataset.PixelData = 3, bytes(3 * 4 * 5 * 2)
+    dataset.save_as(file)
+    refused(tmp_path / "knee", f"has 3 frames, but says of {told} where they lie")
+
+
 def test_dicom_frames_without_a_spacing_are_noted(tmp_path):
     folder = enhanced(tmp_path / "capture", (0, 2, 4))
     without(folder / "frames.dcm", SPACING)
@@ -304,7 +314,8 @@ def test_dicom_frames_without_an_orientation_are_refused(tmp_path):
     without(folder / "frames.dcm", ORIENTATION)
     refused(folder, "do not say how they lie in the patient (0020,0037): frames.dcm")
     dicom(folder, uid="1.2.3.5")  # a good series beside it
-    refused(folder, "frames.dcm", "remove them")
+    (folder / "cut.dcm").write_bytes((folder / "frames.dcm").read_bytes()[:300])
+    refused(folder, "(0020,0037): frames.dcm", "remove them")
 
 
 def test_dicom_slices_of_different_sizes_are_refused(tmp_path):
