@@ -8,62 +8,34 @@ from typing import Any
 
 import numpy as np
 
-from rareunet.files.dicom_slices import NO_SPACING, SHEARED, UNPLACED, check_alike, is_sheared, slice_step
-from rareunet.files.itk import LPS_TO_RAS
-from rareunet.volume import Volume
+from rareunet.errors import unreadable_file
+from rareunet.files.dicom_headers import pydicom
 
 
-def place_frames(file: Path, volume: Volume) -> Volume:
-    """Puts the frames of a file where they say that they lie, each in its own scale.
-
-    Args:
-        file: the DICOM file.
-        volume: its frames as SimpleITK stacks them, (1, Z, Y, X), in the first frame's scale.
-
-    Returns:
-        the frames in the order of their positions; as they were, with notes, where they have none.
+def read_frames(file: Path) -> list[dict[str, Any]]:
+    """The attributes of each frame by keyword: its own, and those that all frames share; empty where it tells none.
 
     Raises:
-        ValueError: uneven, coinciding or differing frames.
+        ValueError: the header is damaged.
         ImportError: pydicom is not installed.
     """
-    header = _header(file)
-    frames = [_of_frame(header, frame) for frame in header.get("PerFrameFunctionalGroupsSequence", ())]
-    positions, orientations, spacings = (
-        np.array([[float(number) for number in frame[keyword]] for frame in frames if frame.get(keyword)])
-        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-    )
-    if not len(volume.voxels[0]) == len(positions) == len(orientations) == len(spacings):
-        told = {element.keyword for element in header.iterall()}
-        notes = [] if {"PixelSpacing", "ImagerPixelSpacing"} & told else [NO_SPACING]
-        notes += [] if "ImageOrientationPatient" in told else [UNPLACED]
-        return Volume(volume.voxels, volume.ijk_to_ras, volume.name, (*volume.notes, *notes))
-    check_alike(file, orientations, spacings)
-    along_row, along_column = orientations[0].reshape(2, 3)
-    between_rows, between_columns = spacings[0]
-    order = np.argsort(positions @ np.cross(along_row, along_column), kind="stable")
-    step = slice_step(file, positions[order])
-    columns = (between_columns * along_row, between_rows * along_column, step, positions[order[0]])
-    matrix = LPS_TO_RAS @ np.vstack([np.column_stack(columns), [0, 0, 0, 1]])
-    notes = [*volume.notes, *([SHEARED] if is_sheared(matrix) else [])]
-    return Volume(_in_own_scale(volume.voxels, frames)[:, order], matrix, volume.name, tuple(notes))
-
-
-def _header(file: Path) -> Any:
+    read = pydicom().dcmread
     try:
-        import pydicom
-    except ImportError as error:
-        raise ImportError(
-            "DICOM files of many frames need the package pydicom, which is not installed: run 'pip install pydicom', or"
-            " convert the scan to .nii.gz."
-        ) from error
-    return pydicom.dcmread(file, stop_before_pixels=True, force=True)  # a preamble may lack, as GDCM has it
+        header = read(file, stop_before_pixels=True, force=True)  # a preamble may lack, as GDCM has it
+        own = header.get("PerFrameFunctionalGroupsSequence") or [()] * int(header.get("NumberOfFrames") or 1)
+        shared = header.get("SharedFunctionalGroupsSequence") or ()
+        return [dict(pair for groups in (*shared, frame) for pair in _attributes(groups)) for frame in own]
+    except Exception as error:  # pydicom raises many kinds for a damaged file
+        raise unreadable_file(file, error) from error
 
 
-def _of_frame(header: Any, frame: Any) -> dict[str, Any]:
-    """The attributes of a frame by keyword: its own, and those that all frames share."""
-    shared = header.get("SharedFunctionalGroupsSequence", ())
-    return {keyword: value for groups in (*shared, frame) for keyword, value in _attributes(groups)}
+def lacks_orientation(file: Path) -> bool:
+    """Whether it is a file of many frames that do not say how they lie, on which GDCM refuses its whole folder."""
+    try:
+        frames = read_frames(file)
+    except ValueError:
+        return False
+    return len(frames) > 1 and not all(frame.get("ImageOrientationPatient") for frame in frames)
 
 
 def _attributes(groups: Any) -> Iterator[tuple[str, Any]]:
@@ -74,8 +46,16 @@ def _attributes(groups: Any) -> Iterator[tuple[str, Any]]:
                 yield from ((element.keyword, element.value) for element in item if element.keyword)
 
 
-def _in_own_scale(voxels: np.ndarray, frames: list[dict[str, Any]]) -> np.ndarray:
-    """Frames (C, Z, Y, X) in the first one's rescale slope and intercept, brought to their own."""
+def in_own_scale(voxels: np.ndarray, frames: list[dict[str, Any]]) -> np.ndarray:
+    """Brings frames to their own scale.
+
+    Args:
+        voxels: (C, Z, Y, X) in the first frame's rescale slope and intercept, as SimpleITK reads them.
+        frames: the frames' attributes, in the same order.
+
+    Returns:
+        float32 where the scales differ, else the voxels as they are.
+    """
     scales = [(float(f.get("RescaleSlope") or 1), float(f.get("RescaleIntercept") or 0)) for f in frames]
     if len(set(scales)) == 1:
         return voxels

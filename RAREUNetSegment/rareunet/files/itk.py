@@ -6,7 +6,10 @@ formats need it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,10 @@ from rareunet.files.itk_headers import check_text_header
 from rareunet.volume import Volume
 
 ITK_READERS = {".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO"}
+LONGER = (
+    "There are {} bytes of voxels more than the header asks for: the last ones were left out. If the first ones should"
+    " have been, or if slices lack in the header, the scan is shifted or cut."
+)
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -37,6 +44,19 @@ def simpleitk() -> Any:
     return SimpleITK
 
 
+@contextlib.contextmanager
+def quiet_itk() -> Iterator[None]:
+    """Keeps ITK's warnings on headers that it mends from stderr: what matters becomes a note."""
+    process = simpleitk().ProcessObject
+    shown = process.GetGlobalWarningDisplay()
+    process.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        process.SetGlobalWarningDisplay(shown)
+
+
+@quiet_itk()
 def read_itk(path: Path, name: str, reader: str) -> Volume:
     """Reads an NRRD or MetaImage file.
 
@@ -56,15 +76,32 @@ def read_itk(path: Path, name: str, reader: str) -> Volume:
     check_name(path)
     facts = check_text_header(path)
     try:
-        image = sitk.ReadImage(str(path), imageIO=reader)
+        file = sitk.ImageFileReader()
+        file.SetImageIO(reader)
+        file.SetFileName(str(path))
+        file.ReadImageInformation()
+        more = _bytes_beyond(path, file, facts.voxel_bytes)
+        image = file.Execute()
     except RuntimeError as error:
         raise unreadable_file(path, error) from error
-    volume = volume_of_itk(image, name, facts.notes)
-    if facts.unpacked_bytes is not None and facts.unpacked_bytes < volume.voxels.nbytes:
-        cause = f"{facts.unpacked_bytes} bytes of voxels where {volume.voxels.nbytes} are due"
-        raise unreadable_file(path, ValueError(cause))
+    volume = volume_of_itk(image, name, (*facts.notes, *([LONGER.format(more)] if more else [])))
     scale = np.diag([*(facts.unit_mm * np.array(facts.flips)), 1.0])
     return replace(volume, ijk_to_ras=scale @ volume.ijk_to_ras)
+
+
+def _bytes_beyond(path: Path, file: Any, found: int | None) -> int:
+    """How many bytes of voxels there are beyond those that a header asks for; refuses fewer.
+
+    Args:
+        path: the file, for the message.
+        file: SimpleITK's reader, which has read the header.
+        found: how many bytes there are; None where that is not known.
+    """
+    pixel = simpleitk().Image([1] * file.GetDimension(), file.GetPixelID(), file.GetNumberOfComponents())
+    due = math.prod(file.GetSize()) * pixel.GetNumberOfComponentsPerPixel() * pixel.GetSizeOfPixelComponent()
+    if found is not None and found < due:
+        raise unreadable_file(path, ValueError(f"{found} bytes of voxels where {due} are due"))
+    return 0 if found is None else found - due
 
 
 def check_name(path: Path) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import bz2
 import math
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rareunet.errors import unreadable_file
+from rareunet.files.itk_voxels import check_slice_files, count_voxel_bytes
 
 # What holds them in a text header; a MetaImage's ElementSize serves where ElementSpacing lacks.
 SPACINGS = ("spacings", "ElementSpacing", "ElementSize")
@@ -26,7 +24,6 @@ TIMED_SPACES = {
 NRRD_UNITS_IN_MM = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1e3, "um": 1e-3, "µm": 1e-3, "nm": 1e-6}
 HEADER_BYTES = 1 << 16  # read at a time: Slicer writes some 550 bytes for each segment
 LONGEST_HEADER_BYTES = 1 << 24
-BLOCK_BYTES = 1 << 16  # of compressed data, which may hold a thousand times as much
 
 NO_SPACING = (
     "The header holds no spacing: 1 mm was assumed. Check it, since the route through the network goes by it."
@@ -34,6 +31,10 @@ NO_SPACING = (
 UNPLACED = (
     "The header does not say how the scan lies in the patient: x to the left, y to the back and z to the head"
     " were assumed, so the result may be mirrored or turned."
+)
+NO_DIRECTION = (
+    "The header gives an axis of space no direction ('none'): 1 mm along the patient's axis of the same number was"
+    " assumed, so the result may be mirrored or turned."
 )
 
 
@@ -45,20 +46,20 @@ class HeaderFacts:
         notes: what the header leaves open.
         unit_mm: length that its numbers count in, mm.
         flips: sign of each world axis (R, A, S) that ITK leaves as it is though the header has another one.
-        unpacked_bytes: of compressed voxels; None where they are not compressed, or can't be followed.
+        voxel_bytes: how many bytes of voxels there are, unpacked; None where they can't be counted.
     """
 
     notes: tuple[str, ...] = ()
     unit_mm: float = 1.0
     flips: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    unpacked_bytes: int | None = None
+    voxel_bytes: int | None = None
 
 
 def check_text_header(path: Path) -> HeaderFacts:
     """Reads the header, and compressed voxels too: ITK takes damaged ones for good.
 
     Raises:
-        ValueError: a spacing that is not positive and finite, axes of different units, damaged voxels.
+        ValueError: a spacing that is not positive and finite, axes of different units, damaged or missing voxels.
     """
     header = _header(path)
     nrrd = header.startswith(b"NRRD")
@@ -66,19 +67,20 @@ def check_text_header(path: Path) -> HeaderFacts:
     found = re.findall(r"^([A-Za-z ]+?) *[:=]+ *(.*?) *\r?$", text, flags=re.MULTILINE)
     fields = {key.lower() if nrrd else key: value for key, value in found}  # NRRD's names have no case
     _check_spacings(path, fields)
-    _check_list_of_files(path, fields, len(header))
-    unpacked_bytes = _check_compressed(path, fields, len(header))
+    check_slice_files(path, fields, len(header))
+    voxel_bytes = count_voxel_bytes(path, fields, len(header))
     placed = any(key in fields for key in METAIMAGE_DIRECTIONS)
     if nrrd:
         in_patient = re.match(NRRD_PATIENT_SPACES, fields.get("space", ""), flags=re.IGNORECASE)
         placed = in_patient is not None and "space directions" in fields
     spaced = any(key in fields for key in (*SPACINGS, "space directions"))
     unit_mm, unit_notes = _unit(path, fields)
+    open_ends = {NO_SPACING: not spaced, UNPLACED: not placed, NO_DIRECTION: _lacks_direction(fields)}
     return HeaderFacts(
-        (*(() if spaced else (NO_SPACING,)), *(() if placed else (UNPLACED,)), *unit_notes),
+        (*(note for note, holds in open_ends.items() if holds), *unit_notes),
         unit_mm,
         TIMED_SPACES.get(fields.get("space", "").lower(), (1.0, 1.0, 1.0)) if nrrd else (1.0, 1.0, 1.0),
-        unpacked_bytes,
+        voxel_bytes,
     )
 
 
@@ -93,6 +95,12 @@ def _header(path: Path) -> bytes:
                 return start
             start += more
     return start[: end.end()]
+
+
+def _lacks_direction(fields: Mapping[str, str]) -> bool:
+    """Whether "none" stands for the direction of more axes than those beyond the three of space."""
+    without = fields.get("space directions", "").split().count("none")
+    return without > max(0, len(fields.get("sizes", "").split()) - 3)
 
 
 def _check_spacings(path: Path, fields: Mapping[str, str]) -> None:
@@ -128,54 +136,3 @@ def _unit(path: Path, fields: Mapping[str, str]) -> tuple[float, tuple[str, ...]
     if factor == 1:
         return 1.0, ()
     return factor, (f"The header's unit of length is {unit}: it was converted to mm.",)
-
-
-def _check_list_of_files(path: Path, fields: Mapping[str, str], header_bytes: int) -> None:
-    """A MetaImage whose slices are files of their own: ITK fills those that are not listed with zeros.
-
-    Raises:
-        ValueError: there are fewer files than slices.
-    """
-    if fields.get("ElementDataFile", "").split()[:1] != ["LIST"]:
-        return
-    listed = [line for line in path.read_bytes()[header_bytes:].splitlines() if line.strip()]
-    slices = fields.get("DimSize", "").split()[-1:]
-    if slices and slices[0].isdecimal() and len(listed) < int(slices[0]):
-        raise ValueError(
-            f"{path} lists {len(listed)} files for {slices[0]} slices: export it again as a whole."
-        )
-
-
-def _check_compressed(path: Path, fields: Mapping[str, str], header_bytes: int) -> int | None:
-    """Unpacks compressed voxels to the end, which compares their checksum; returns how many bytes they are.
-
-    Raises:
-        ValueError: they are damaged or incomplete.
-    """
-    encoding = fields.get("encoding", "").lower()
-    zipped = encoding in ("gzip", "gz") or fields.get("CompressedData", "").lower() == "true"
-    if not zipped and encoding not in ("bzip2", "bz2"):
-        return None
-    beside = fields.get("data file", fields.get("datafile", fields.get("ElementDataFile", "LOCAL")))
-    skips = any(fields.get(key, "0") != "0" for key in ("byte skip", "byteskip", "line skip", "lineskip"))
-    data = path if beside.upper() == "LOCAL" else path.parent / beside
-    if skips or not data.is_file():  # parts of a file, or several files
-        return None
-    unpacked = packed = 0
-    engine = zlib.decompressobj(wbits=47) if zipped else bz2.BZ2Decompressor()  # 47: of zlib or of gzip
-    try:
-        with data.open("rb") as file:
-            file.seek(header_bytes if data == path else 0)
-            while not engine.eof:
-                if not (block := file.read(BLOCK_BYTES)):
-                    raise EOFError("the compressed voxels end early")
-                packed += len(block)
-                unpacked += len(engine.decompress(block))
-    except (zlib.error, OSError, EOFError) as error:
-        raise unreadable_file(path, error) from error
-    told, found = fields.get("CompressedDataSize"), packed - len(engine.unused_data)
-    # ITK takes what it has for voxels where the size is another, without an error.
-    if "CompressedData" in fields and told != str(found):
-        cause = f"CompressedDataSize is {told or 'missing'}, the compressed voxels have {found} bytes"
-        raise unreadable_file(path, ValueError(cause))
-    return unpacked

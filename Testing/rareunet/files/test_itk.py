@@ -27,6 +27,7 @@ LAST = "space directions: (1,0,0) (0,2,0) (0,0,3) none"
 def test_nrrd_list_axis_is_channels(tmp_path, header, data):
     volume = read_volume(nrrd(tmp_path / "a.nrrd", header, np.ascontiguousarray(data)))
     np.testing.assert_array_equal(volume.voxels, TWO)
+    assert volume.notes == ()
     np.testing.assert_array_equal(
         volume.ijk_to_ras, [[-1, 0, 0, -1], [0, -2, 0, -2], [0, 0, 3, 3], [0, 0, 0, 1]]
     )
@@ -68,6 +69,8 @@ SPACING, PLACE = (
     ("header", "spacing", "notes"),
     [
         (IN_LPS, (3, 2, 1), []),
+        (IN_LPS.replace("(0,0,3)", "none"), (1, 2, 1), ["gives an axis of space no direction"]),
+        (IN_LPS.replace("(1,0,0)", "none"), (3, 2, 1), ["gives an axis of space no direction"]),
         (IN_LPS.replace("space d", "Space D"), (3, 2, 1), []),
         (IN_LPS.replace("LPS", "Right-Anterior-Superior"), (3, 2, 1), []),
         (IN_LPS.replace("LPS", "scanner-xyz"), (3, 2, 1), [PLACE]),
@@ -212,6 +215,71 @@ def compressed_metaimage(path, size, packed):
     return path
 
 
+def beside(path, header, data):
+    """Writes a header of either format whose voxels lie in a file of their own."""
+    (path.parent / "voxels").write_bytes(data)
+    if path.suffix == ".nhdr":
+        return nrrd(path, f"dimension: 3\nsizes: 5 4 3\n{IN_LPS}\n{header}data file: voxels", np.zeros(0))
+    text = f"ElementSpacing = 1 2 3\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n{header}"
+    metaimage(path, text)
+    path.write_bytes(path.read_bytes()[: -VOXELS.nbytes].replace(b"LOCAL", b"voxels"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("a.nhdr", ""),
+        ("a.nhdr", "byte skip: 7\n"),
+        ("a.nhdr", "byte skip: -1\n"),
+        ("a.mhd", ""),
+        ("a.mhd", "HeaderSize = 7\n"),
+        ("a.mhd", "HeaderSize = -1\n"),
+    ],
+)
+def test_more_voxels_than_the_header_asks_for_are_told(tmp_path, name, header):
+    skipped = bytes(7) if header else b""
+    volume = read_volume(beside(tmp_path / name, header, skipped + VOXELS.tobytes()))
+    np.testing.assert_array_equal(volume.voxels[0], VOXELS)
+    assert volume.notes == ()
+    if "-1" not in header:  # the last bytes are meant
+        volume = read_volume(beside(tmp_path / name, header, skipped + VOXELS.tobytes() + bytes(10)))
+        np.testing.assert_array_equal(volume.voxels[0], VOXELS)
+        assert "There are 10 bytes of voxels more than the header asks for" in volume.notes[0]
+        refused(
+            beside(tmp_path / name, header, skipped + VOXELS.tobytes()[:-10]),
+            "110 bytes of voxels where 120 are due",
+        )
+
+
+def test_voxels_after_their_header_are_counted(tmp_path):
+    for path in (
+        nrrd(tmp_path / "a.nrrd", f"dimension: 3\nsizes: 5 4 3\n{IN_LPS}"),
+        metaimage(tmp_path / "a.mha", "ElementSpacing = 1 2 3\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n"),
+    ):
+        content = path.read_bytes()
+        assert read_volume(path).notes == ()
+        path.write_bytes(content + bytes(40))
+        assert "40 bytes of voxels more" in read_volume(path).notes[0]
+        path.write_bytes(content[:-40])
+        refused(path, path.name, "80 bytes of voxels where 120 are due")
+
+
+@pytest.mark.parametrize("encoding", ["bzip2", "BZ2"])
+def test_nrrd_compressed_by_bzip2_is_not_called_damaged(tmp_path, encoding):
+    path = nrrd(tmp_path / "a.nrrd", f"dimension: 3\nsizes: 5 4 3\n{IN_LPS}")
+    path.write_bytes(path.read_bytes().replace(b"encoding: raw", f"encoding: {encoding}".encode()))
+    refused(path, "compressed by bzip2", "raw and gzip")
+
+
+def test_nrrd_of_text_is_read(tmp_path):
+    text = " ".join(map(str, VOXELS.ravel())).encode()
+    path = nrrd(tmp_path / "a.nrrd", f"dimension: 3\nsizes: 5 4 3\n{IN_LPS}", np.frombuffer(text, np.uint8))
+    path.write_bytes(path.read_bytes().replace(b"encoding: raw", b"encoding: ascii"))
+    np.testing.assert_array_equal(read_volume(path).voxels[0], VOXELS)
+    assert read_volume(path).notes == ()
+
+
 def test_metaimage_with_fewer_files_than_slices(tmp_path):
     metaimage(tmp_path / "a.mhd", "")
     header = (tmp_path / "a.mhd").read_bytes()[: -VOXELS.nbytes].replace(b"LOCAL", b"LIST")
@@ -221,6 +289,34 @@ def test_metaimage_with_fewer_files_than_slices(tmp_path):
     np.testing.assert_array_equal(read_volume(tmp_path / "a.mhd").voxels[0], VOXELS)
     (tmp_path / "a.mhd").write_bytes(header + b"0.raw\n1.raw\n")
     refused(tmp_path / "a.mhd", "lists 2 files for 3 slices")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "files"),
+    [("", 3), ("1", 3), ("1 3 1", 3), ("1 5 1", 5), ("0 4 2", 3), ("1 2 1", 2), ("0 3 2", 2), ("3 1 1", 0)],
+)  # fmt: skip
+def test_metaimage_whose_pattern_names_its_slices(tmp_path, pattern, files):
+    """ITK leaves the memory of slices without a file unset."""
+    metaimage(tmp_path / "a.mhd", "")
+    header = (tmp_path / "a.mhd").read_bytes()[: -VOXELS.nbytes]
+    for number in range(6):
+        (tmp_path / f"{number}.raw").write_bytes(VOXELS[number % 3].tobytes())
+    (tmp_path / "a.mhd").write_bytes(header.replace(b"LOCAL", b"%d.raw " + pattern.encode()))
+    if files < 3:
+        refused(tmp_path / "a.mhd", f"lists {files} files for 3 slices")
+    else:
+        start, _, step = (*map(int, pattern.split()), *(1, 3, 1)[len(pattern.split()) :])
+        expected = VOXELS[[(start + step * n) % 3 for n in range(3)]]
+        np.testing.assert_array_equal(read_volume(tmp_path / "a.mhd").voxels[0], expected)
+
+
+@pytest.mark.parametrize("numbers", ["one two", "1 3", "1 3 0", "1 3 1 1"])
+def test_metaimage_whose_pattern_is_wrong(tmp_path, numbers):
+    """ITK never ends on a step of 0, which it makes of "1 3" for three slices too."""
+    metaimage(tmp_path / "a.mhd", "")
+    header = (tmp_path / "a.mhd").read_bytes()[: -VOXELS.nbytes]
+    (tmp_path / "a.mhd").write_bytes(header.replace(b"LOCAL", b"%d.raw " + numbers.encode()))
+    refused(tmp_path / "a.mhd", repr(numbers), "ElementDataFile")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode on Windows")
