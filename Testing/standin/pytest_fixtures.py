@@ -26,6 +26,7 @@ def slicer_app() -> Iterator[Application]:
     slicer.packaging.reset()
     slicer.packaging.install_pytorch_utils()
     yield application
+    slicer.packaging.reset()  # torch, hidden from the module, is there for tests that need no Slicer
     application.processEvents()
     unseen = application.takeSlotExceptions()
     assert not unseen, f"slots raised exceptions that the test did not expect: {unseen!r}"
