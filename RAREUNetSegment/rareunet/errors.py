@@ -32,8 +32,14 @@ OUT_OF_MEMORY = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """PyTorch has a class for it on CUDA alone; the CPU, MPS and the libraries on CUDA say it in words."""
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY)
+    """PyTorch has a class for it on CUDA alone; the CPU, MPS and the libraries on CUDA say it in words. MONAI raises
+    another error from it, which does not."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or any(words in str(cause).lower() for words in OUT_OF_MEMORY):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def first_line(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rareunet.architecture import PRESETS, Architecture
@@ -12,12 +13,15 @@ from rareunet.bundle_format import LARGEST_LABEL
 from rareunet.geometry import Triple
 from rareunet.oblique import LARGEST_TILT, LEARNT_SHARE, learns_turned
 from rareunet.routing import route_for
+from rareunet.wording import times
 from rareunet_training.check.facts import ERROR, WARNING, CaseFacts, CaseReading, Finding
-from rareunet_training.check.segment_names import labels_named_otherwise, naming_errors
+from rareunet_training.check.segment_names import labels_named_otherwise, naming_errors, segment_names
 from rareunet_training.data.cases import channel_order_problem
 
 if TYPE_CHECKING:
     from rareunet_training.configuration import ModelConfig
+
+MUCH_FINER = 4.0  # than the reference spacing: a patch then has up to 64 times the voxels
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ def judge(reading: CaseReading, expected: Expectations, names: Mapping[int, str]
     if reading.spacing_mm is not None:
         errors += _channel_errors(reading, expected)
         warnings += _intensity_warnings(reading, expected)
+        warnings += _spacing_warnings(reading.spacing_mm, expected.reference_spacing_mm)
         route = route_for(reading.spacing_mm, expected.reference_spacing_mm, expected.deepest)
         depths, warnings = route.axis_depths, warnings + list(route.warnings)
         if all(_is_constant(reading, channel) for channel in range(len(reading.intensities))):
@@ -66,19 +71,27 @@ def judge(reading: CaseReading, expected: Expectations, names: Mapping[int, str]
 
 
 def findings_of_all(
-    cases: Sequence[CaseFacts], expected: Expectations, named_channels: Sequence[str] = ()
+    cases: Sequence[CaseFacts],
+    expected: Expectations,
+    named_channels: Sequence[str] = (),
+    named_labels: Mapping[int, str] = MappingProxyType({}),
 ) -> list[Finding]:
     """Every finding of the cases, and those that only all cases together show; errors first.
 
     Args:
         named_channels: what the data set calls the channels, in order.
+        named_labels: what its dataset.json calls the label values.
     """
     found = [finding for case in cases for finding in case.findings]
     if problem := channel_order_problem(named_channels, expected.channels):
         found.append(Finding(ERROR, "", problem))
     found += [*_duplicates(cases), *_odd_channel_numbers(cases, expected), *_missing_labels(cases, expected)]
     found += _few_turned(cases)
-    found += naming_errors(cases) or labels_named_otherwise(cases, expected.labels)
+    by_segments = labels_named_otherwise(segment_names(cases), "the .seg.nrrd files", expected.labels)
+    found += naming_errors(cases) or by_segments
+    # Names there are often shorter than a model's, or in another language: only exchanged ones tell of an error.
+    otherwise = labels_named_otherwise(named_labels, "dataset.json", expected.labels)
+    found += [finding for finding in otherwise if finding.severity == ERROR]
     return sorted(found, key=lambda finding: finding.severity != ERROR)
 
 
@@ -117,6 +130,18 @@ def _intensity_warnings(reading: CaseReading, expected: Expectations) -> list[st
         if several and _is_constant(reading, channel):
             warnings.append(f"{where} is constant: it tells the network nothing.")
     return warnings
+
+
+def _spacing_warnings(spacing_mm: Triple, reference_mm: Triple) -> list[str]:
+    """A scan in another unit, or one for which the reference spacing is far too coarse."""
+    finer = max(ref / mm for mm, ref in zip(spacing_mm, reference_mm, strict=True))
+    if finer < MUCH_FINER:
+        return []
+    return [
+        f"voxels of {times(reversed(spacing_mm), '.3g')} mm (R x A x S), {finer:.3g} times finer than the reference"
+        f" spacing of {times(reversed(reference_mm), '.3g')} mm: patches of it are large. Correct the unit if it is not"
+        " mm, choose a model.reference_spacing_mm that suits the scans, or leave this one out."
+    ]
 
 
 def _is_constant(reading: CaseReading, channel: int) -> bool:

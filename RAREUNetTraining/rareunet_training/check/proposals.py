@@ -65,6 +65,11 @@ def named_channels(cases: Sequence[CaseReading], columns: Sequence[str]) -> tupl
     return ()
 
 
+def named_labels(cases: Sequence[CaseReading]) -> dict[int, str]:
+    """What dataset.json calls the label values."""
+    return dict(_description(cases).labels)
+
+
 def propose_channels(cases: Sequence[CaseReading], columns: Sequence[str] = ()) -> tuple[str, ...]:
     """The data set's own names, else image, or image 1, image 2, ..."""
     if named := named_channels(cases, columns):

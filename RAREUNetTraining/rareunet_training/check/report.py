@@ -125,7 +125,12 @@ def _report(
     return CheckReport(
         cases=cases,
         findings=(
-            *findings_of_all(cases, expected, proposals.named_channels(readings, columns)),
+            *findings_of_all(
+                cases,
+                expected,
+                proposals.named_channels(readings, columns),
+                proposals.named_labels(readings),
+            ),
             *(Finding(WARNING, name, LABEL_ALONE) for name in labels_alone),
         ),
         reference_spacing_mm=expected.reference_spacing_mm,

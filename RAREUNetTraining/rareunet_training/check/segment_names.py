@@ -67,15 +67,21 @@ def naming_errors(cases: Iterable[CaseReading]) -> list[Finding]:
     return [Finding(ERROR, "", text + WHAT_TO_DO) for text in found]
 
 
-def labels_named_otherwise(cases: Iterable[CaseReading], labels: Mapping[int, str]) -> list[Finding]:
-    """Values that the files call other than the model does; an error where that name is another of its labels."""
+def labels_named_otherwise(named: Mapping[int, str], source: str, labels: Mapping[int, str]) -> list[Finding]:
+    """Values that a source calls other than the model does; an error where that name is another of the model's labels.
+
+    Args:
+        named: the source's names by value.
+        source: what it is, for the message.
+        labels: the model's names by value.
+    """
     values = {name.casefold(): value for value, name in labels.items()}
     found = []
-    for value, name in segment_names(cases).items():
+    for value, name in named.items():
         ours = labels.get(value, name)
         if name.casefold() == ours.casefold():
             continue
-        told = f"label {value} is {name} in the .seg.nrrd files, but {ours} in model.labels"
+        told = f"label {value} is {name} in {source}, but {ours} in model.labels"
         if name.casefold() in values:
             text = f"{told}, where {name} is label {values[name.casefold()]}: correct the values in model.labels."
             found.append(Finding(ERROR, "", text))

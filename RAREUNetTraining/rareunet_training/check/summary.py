@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -115,7 +117,12 @@ def proposals(report: CheckReport) -> list[str]:
     if report.proposed_labels:
         labels = [{"value": x.value, "name": x.name, "color": list(x.color)} for x in report.proposed_labels]
         lines.append(f"model.labels={labels}")
-    return ['"' + line.replace('"', r"\"") + '"' for line in lines]  # Python quotes "Meckel's cave" by "
+    # Not all by shlex: a Windows shell knows no single quotes. But names may hold what another shell would carry out.
+    return [shlex.quote(line) if re.search(r"[$`\\]", line) else _in_double_quotes(line) for line in lines]
+
+
+def _in_double_quotes(line: str) -> str:
+    return '"' + line.replace('"', r"\"") + '"'  # Python quotes "Meckel's cave" by "
 
 
 def along_ras(values: Sequence[float]) -> str:

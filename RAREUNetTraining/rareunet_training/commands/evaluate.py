@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rareunet.bundle import packaged_models
 from rareunet.whole_files import make_folder
 from rareunet_training.commands.scored_data import (
     add_data_arguments,
@@ -73,9 +74,13 @@ def run(arguments: argparse.Namespace) -> int:
             "--predictions scores label maps that are there already: leave out --baseline and --save-predictions, or"
             " leave out --predictions to ask a model."
         )
+    model = models[0] if models else ""
+    if arguments.write_card and model in packaged_models():
+        raise ValueError(
+            f"{model} is a packaged model, with a card of its own: copy its folder and give that to change the card."
+        )
     config = read_config(arguments.config, overrides)
     labelled = find_labelled(arguments, config)
-    model = models[0] if models else ""
     if arguments.output is not None:  # before the scoring, which can take hours
         make_folder(arguments.output)
     if arguments.predictions is None:

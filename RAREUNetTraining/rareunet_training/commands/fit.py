@@ -11,6 +11,7 @@ where torchrun would start a run that ends with another code again.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             fit(config, arguments.output, arguments.resume, should_stop=request.is_made)
         except TrainingStopped:
-            again = f"--resume --output {arguments.output} --config {arguments.output / 'config.json'}"
-            print(f"stopped and saved; go on with {again}", file=sys.stderr)
+            words = ["--resume", "--output", arguments.output, "--config", arguments.output / "config.json"]
+            print(f"stopped and saved; go on with {shlex.join(map(str, words))}", file=sys.stderr)
             return 0 if is_restarted_on_failure() else STOPPED
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +12,7 @@ import numpy as np
 
 from rareunet.volume import Volume
 from rareunet.volume_files import read_volume
+from rareunet.wording import some
 from rareunet_training.data.grids import describe_difference, in_axes_of
 from rareunet_training.data.layouts import CaseFiles, find_files
 
@@ -141,13 +143,31 @@ def read_folds(path: str | Path) -> list[list[str]]:
     """Reads a JSON list of lists of case names.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: it does not exist, holds something else, or a name twice.
     """
     try:
         folds = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"data.folds is {path}, which does not exist: correct the path.") from None
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}): a list of lists of case names is needed.") from None
     lists = isinstance(folds, list) and all(isinstance(fold, list) for fold in folds)
     if not lists or not all(isinstance(name, str) for fold in folds for name in fold):
         raise ValueError(f"{path} does not hold folds: a JSON list of lists of case names is needed.")
+    counts = Counter(name for fold in folds for name in fold)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise ValueError(f"{path} names {some(twice)} more than once: a case belongs to one fold.")
     return folds
+
+
+def fold_warnings(names: Sequence[str], data: DataConfig) -> list[str]:
+    """What a misspelt name in data.folds shows in: cases of no fold, which are trained on whatever the fold."""
+    if data.fold < 0 or not data.folds:
+        return []
+    told = {name for fold in read_folds(data.folds) for name in fold}
+    in_none = sorted(set(names) - told)
+    if not in_none:
+        return []
+    unknown = sorted(told - set(names))
+    others = f" Names there that are no case: {some(unknown)}." if unknown else ""
+    return [f"{data.folds} has no fold for {some(in_none)}: trained on, whatever data.fold is.{others}"]

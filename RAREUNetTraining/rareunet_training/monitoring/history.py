@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import sys
 import uuid
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from rareunet.errors import first_line
 from rareunet.whole_files import replacing
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.monitoring.epoch_report import EpochReport
@@ -37,7 +39,7 @@ class History:
 
     def __init__(self, folder: Path, config: TrainingConfig, first_epoch: int = 0) -> None:
         self.path = folder / HISTORY_FILE
-        self.rows = [row for row in read_history(self.path) if int(row["epoch"]) <= first_epoch]
+        self.rows = [row for row in _earlier_rows(self.path) if int(row["epoch"]) <= first_epoch]
         self._events = _tensorboard(folder, first_epoch) if config.log.tensorboard else None
         self._wandb = _weights_and_biases(config, folder, first_epoch) if config.log.wandb else None
 
@@ -89,6 +91,25 @@ def read_history(path: Path) -> list[Row]:
             {name: int(value) if name == "epoch" else float(value) for name, value in row.items() if value}
             for row in csv.DictReader(file)
         ]
+
+
+def _earlier_rows(path: Path) -> list[Row]:
+    """Rows of an earlier attempt. A file that another program has changed is put aside: the run goes on without."""
+    try:
+        rows = read_history(path)
+        if all("epoch" in row for row in rows):
+            return rows
+        problem = "it has no column epoch"
+    except (ValueError, TypeError, csv.Error) as error:
+        problem = first_line(error)
+    aside = path.with_suffix(".old.csv")
+    path.replace(aside)
+    print(
+        f"warning: {path} can't be read ({problem}) and was renamed to {aside.name}",
+        file=sys.stderr,
+        flush=True,
+    )
+    return []
 
 
 def _tensorboard(folder: Path, first_epoch: int) -> Any:

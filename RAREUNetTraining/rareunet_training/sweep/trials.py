@@ -21,6 +21,7 @@ from optuna.distributions import distribution_to_json
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
+from rareunet.errors import BundleError
 from rareunet.whole_files import make_folder
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.monitoring.epoch_report import EpochReport
@@ -141,6 +142,7 @@ def _run_trial(plan: SweepPlan, study: optuna.Study, train: Train) -> FrozenTria
         return study.tell(trial, state=TrialState.PRUNED)
     except (
         NonFiniteLossError,
+        BundleError,  # weights that can't be saved
         MemoryError,
         torch.cuda.OutOfMemoryError,
     ) as error:  # these settings' own fault

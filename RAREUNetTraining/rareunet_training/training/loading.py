@@ -13,7 +13,7 @@ from rareunet.intensity import IntensityRule
 from rareunet_training.check import CheckReport, check_cases, read_report, write_report
 from rareunet_training.check.summary import group
 from rareunet_training.configuration import TrainingConfig
-from rareunet_training.data.cases import Case, find_cases, split_cases
+from rareunet_training.data.cases import Case, find_cases, fold_warnings, split_cases
 from rareunet_training.data.layouts import labels_without_scan
 from rareunet_training.data.samples import KeptSamples, Sample, SampleCache, SampleFacts, load_sample
 from rareunet_training.training.distributed import Processes
@@ -46,6 +46,9 @@ def load_data(
     data = config.data
     cases = find_cases(data.folder, data.labels, data.exclude)
     names, held_out = split_cases([case.name for case in cases], data, config.fit.seed)
+    if processes.is_first:
+        for warning in fold_warnings([case.name for case in cases], data):
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
     report = None
     problem = ""
     if processes.is_first:

@@ -152,7 +152,16 @@ class Trainer:
         return Predictor(self.bundle, str(self.device), network=network.eval())
 
     def save(self) -> None:
-        """Saves a checkpoint; a failure of the first process to write it fails every process."""
+        """Saves a checkpoint; a failure of the first process to write it fails every process.
+
+        Raises:
+            NonFiniteLossError: the weights are no numbers any more; the checkpoint from before stays.
+        """
+        if not all(torch.isfinite(weights).all() for weights in self.network.parameters()):
+            raise NonFiniteLossError(
+                f"weights became NaN or infinite in epoch {self.epoch}: the last checkpoint is from before. Lower"
+                " fit.learning_rate or fit.weight_decay."
+            )
         problem = None
         if self.processes.is_first:
             try:

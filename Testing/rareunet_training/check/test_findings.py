@@ -226,6 +226,14 @@ def test_scans_that_are_segmented_on_a_straight_grid_are_warnings(data, degrees,
     assert [f.severity for f in found] == ["warning"] * warned
 
 
+def test_a_scan_far_finer_than_the_reference_is_a_warning(data):
+    """In metres, say: a patch of it would take all memory."""
+    data.add("a", scan_of(spacing=(1, 1, 0.2)))
+    finding = only(data.check())
+    assert finding.severity == "warning"
+    assert "voxels of 1 x 1 x 0.2 mm (R x A x S), 5 times finer" in finding.message
+
+
 def test_spacing_beyond_the_models_range_is_a_warning(data):
     data.add("a", scan_of(spacing=(1, 1, 20)))
     finding = only(data.check())

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -14,6 +15,7 @@ from rareunet.volume_files import write_volume
 from rareunet_training import check
 from rareunet_training.__main__ import main
 from rareunet_training.check import report as report_module
+from rareunet_training.check import summary
 from rareunet_training.check.page import spacing_picture, to_html
 from rareunet_training.check.table import to_text
 from rareunet_training.configuration import ModelConfig
@@ -251,3 +253,10 @@ def test_wrong_usage_is_exit_code_2(folder, capsys, words, message):
     printed = capsys.readouterr()
     assert message in printed.err
     assert printed.out == ""
+
+
+def test_what_a_shell_would_carry_out_is_quoted_in_proposals(report):
+    odd = replace(report, proposed_channels=("T1 $HOME `x`",))
+    (line,) = (line for line in summary.proposals(odd) if "channels" in line)
+    assert shlex.split(line) == ["model.channels=['T1 $HOME `x`']"]
+    assert line.startswith("'")

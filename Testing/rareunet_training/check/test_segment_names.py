@@ -1,5 +1,7 @@
 """Names of structures in Slicer's .seg.nrrd."""
 
+import json
+
 import pytest
 import SimpleITK as sitk
 from check_helpers import label_of, scan_of
@@ -68,6 +70,25 @@ def test_names_that_the_models_labels_don_t_share(data):
         in error.message
     )
     assert warning.message.startswith("label 3 is Knob in the .seg.nrrd files, but Rim in model.labels: make")
+
+
+@pytest.mark.parametrize(
+    ("names", "findings"),
+    [
+        (
+            {"1": "Rim", "3": "Ball"},
+            ["label 1 is Rim in dataset.json, but Ball", "label 3 is Ball in dataset.json"],
+        ),
+        ({"1": "ball", "3": "bord"}, []),  # another language is no error
+    ],
+)
+def test_structures_exchanged_against_dataset_json_are_an_error(data, names, findings):
+    data.add("a")
+    (data.folder / "dataset.json").write_text(json.dumps({"labels": {"0": "background", **names}}))
+    found = data.check().findings
+    assert [finding.severity for finding in found] == ["error"] * len(findings)
+    for finding, start in zip(found, findings, strict=True):
+        assert finding.message.startswith(start)
 
 
 def test_overlapping_segments_are_refused(data):

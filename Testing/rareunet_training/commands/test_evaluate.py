@@ -116,6 +116,11 @@ def test_card_is_written_beside_the_same_weights(model, data):
     assert [p.name for p in model.parent.iterdir() if p.name.startswith(".")] == []
 
 
+def test_a_packaged_models_card_is_not_replaced(data, capsys):
+    assert evaluate("hippocampus", "--data", data, "--write-card", *QUICK) == 1
+    assert "hippocampus is a packaged model, with a card of its own" in capsys.readouterr().err
+
+
 def test_baseline_is_named_in_the_scores(model, data, tmp_path):
     assert evaluate(model, "--data", data, "--baseline", "pad", "--output", tmp_path / "out", *QUICK) == 0
     content = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))

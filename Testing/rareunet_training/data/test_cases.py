@@ -10,7 +10,7 @@ from turns import turned_world
 from rareunet import Volume
 from rareunet.volume_files import write_label_map, write_volume
 from rareunet_training.configuration import DataConfig
-from rareunet_training.data.cases import Case, find_cases, make_folds, read_folds, split_cases
+from rareunet_training.data.cases import Case, find_cases, fold_warnings, make_folds, read_folds, split_cases
 from rareunet_training.data.grids import describe_difference
 from rareunet_training.data.layouts import Description, labels_without_scan, read_description
 
@@ -289,11 +289,25 @@ def test_split_is_by_fold_and_keeps_the_order(tmp_path):
 
 def test_split_by_a_file_of_folds(tmp_path):
     path = tmp_path / "folds.json"
-    path.write_text('[["a", "elsewhere"], ["b"], ["elsewhere"]]')
+    path.write_text('[["a", "elsewhere"], ["b"], ["nowhere"]]')
     assert split_cases(["a", "b", "c"], DataConfig(folds=str(path)), 0) == (["b", "c"], ["a"])
     for fold, message in ((3, "folds 0 to 2"), (2, "holds 0 of the 3 cases.*data.fold=-1")):
         with pytest.raises(ValueError, match=message):
             split_cases(["a", "b", "c"], DataConfig(folds=str(path), fold=fold), 0)
+
+
+def test_a_name_misspelt_in_the_folds_is_told(tmp_path):
+    path = tmp_path / "folds.json"
+    path.write_text('[["a", "bb"], ["c"]]')
+    (warning,) = fold_warnings(["a", "b", "c"], DataConfig(folds=str(path)))
+    assert "no fold for b: trained on" in warning
+    assert "no case: bb" in warning
+    assert fold_warnings(["a", "c"], DataConfig(folds=str(path))) == []  # the file may name more
+    path.write_text('[["a"], ["c", "a"]]')
+    with pytest.raises(ValueError, match="names a more than once"):
+        read_folds(path)
+    with pytest.raises(ValueError, match="data.folds is .*which does not exist"):
+        read_folds(tmp_path / "nowhere.json")
 
 
 def test_too_few_cases_to_split():

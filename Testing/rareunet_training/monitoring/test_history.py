@@ -54,6 +54,18 @@ def test_resumed_run_replaces_the_rows_it_repeats(tmp_path):
     assert [row["epoch"] for row in read_history(tmp_path / "history.csv")] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    "text", ["epoch;loss total\n1;0,5\n", "Epoch,loss total\n1,0.5\n", "epoch,a\n1,2,3\n"]
+)
+def test_a_history_that_another_program_has_changed_is_put_aside(tmp_path, capsys, text):
+    (tmp_path / "history.csv").write_text(text)
+    history = History(tmp_path, config_of_balls("log.tensorboard=false"), first_epoch=1)
+    history.add(report(2))
+    assert [row["epoch"] for row in read_history(tmp_path / "history.csv")] == [2]
+    assert (tmp_path / "history.old.csv").read_text() == text
+    assert "was renamed to history.old.csv" in capsys.readouterr().err
+
+
 def test_numbers_reach_tensorboard(tmp_path):
     history = History(tmp_path, config_of_balls())
     history.add(report(1, own=0.5))

@@ -14,6 +14,7 @@ import torch
 from optuna.trial import TrialState
 from training_helpers import write_data_set
 
+from rareunet.errors import BundleError
 from rareunet_training.__main__ import main, parse
 from rareunet_training.sweep import trials as sweep
 from rareunet_training.sweep.report import best_trial, repeat_command, write_report
@@ -142,7 +143,7 @@ def test_time_is_limited(plan):
 
 
 @pytest.mark.parametrize(
-    "error", [NonFiniteLossError, torch.cuda.OutOfMemoryError, MemoryError, NotEnoughMemoryError]
+    "error", [NonFiniteLossError, BundleError, torch.cuda.OutOfMemoryError, MemoryError, NotEnoughMemoryError]
 )
 def test_a_diverged_trial_fails_alone(plan, error):
     def fail_once(config, output, resume, watch):

@@ -12,12 +12,14 @@ from rareunet_training.data.samples import SampleFacts
 from rareunet_training.model import describe_bundle
 from rareunet_training.training import memory
 from rareunet_training.training.memory import (
+    AUGMENTATION_BYTES,
     COPIES_OF_WEIGHTS,
     GB,
     OVERHEAD,
     MemoryEstimate,
     _network_bytes,
     estimate_memory,
+    out_of_memory_told,
 )
 
 CPU = torch.device("cpu")
@@ -73,15 +75,31 @@ def test_scans_beyond_the_cache_are_told():
 
 
 def test_run_that_cannot_fit_is_refused_with_what_to_lower():
-    fits = MemoryEstimate(1 * GB, 2 * GB, 1 * GB, 0, 5 * GB, 5 * GB, "cpu")
+    fits = MemoryEstimate(1 * GB, 2 * GB, 0.5 * GB, 0.5 * GB, 0, 5 * GB, 5 * GB, "cpu")
     fits.check()
     lower = "set fit.precision=bfloat16, lower fit.patch, fit.wide_patch, fit.batch_size, fit.coarse_patches or data"
     with pytest.raises(ValueError, match=rf"needs about 4\.6 GB on cpu, but 4\.5 GB are free: {lower}"):
         replace(fits, free=4.5 * GB).check()
     on_gpu = replace(fits, device="cuda", free=3.5 * GB)
     on_gpu.check()
-    with pytest.raises(MemoryError, match="the scans need 1.0 GB of main memory"):
+    with pytest.raises(MemoryError, match="the scans and patches of them need 1.6 GB of main memory"):
         replace(on_gpu, free_main=1 * GB).check()
+
+
+def test_patches_of_a_finer_scan_take_more_memory_while_they_are_augmented():
+    facts = [SampleFacts("coarse", (64, 64, 64), (1.0,) * 3), SampleFacts("fine", (60, 60, 60), (0.1,) * 3)]
+    settings = ("fit.patch=[32,32,32]", "fit.wide_patch=[]")
+    coarse, both = estimate(*settings, facts=facts[:1]), estimate(*settings, facts=facts)
+    assert coarse.patches == pytest.approx(AUGMENTATION_BYTES * 32**3)
+    assert both.patches == pytest.approx(AUGMENTATION_BYTES * 320**3)
+    assert both.on_device - coarse.on_device > 19 * GB
+
+
+def test_memory_that_a_library_wraps_is_told():
+    wrapped = RuntimeError("applying transform <OneOf object>")
+    wrapped.__cause__ = MemoryError()
+    with pytest.raises(MemoryError, match="training ran out of memory"), out_of_memory_told():
+        raise wrapped
 
 
 @pytest.mark.parametrize(

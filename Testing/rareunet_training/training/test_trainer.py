@@ -109,6 +109,17 @@ def test_nan_loss_stops_names_the_cases_and_keeps_the_last_checkpoint(tmp_path):
     assert trainer.checkpoint.read_bytes() == kept
 
 
+def test_weights_that_are_no_numbers_never_reach_the_checkpoint(tmp_path):
+    trainer = make_trainer(tmp_path)
+    trainer.save()
+    before = trainer.checkpoint.read_bytes()
+    with torch.no_grad():
+        trainer.network.heads[0].bias.fill_(float("inf"))
+    with pytest.raises(NonFiniteLossError, match=r"weights became NaN or infinite.*from before"):
+        trainer.save()
+    assert trainer.checkpoint.read_bytes() == before
+
+
 def test_nan_gradient_stops_before_it_reaches_the_weights(tmp_path):
     """The loss of that step is a number, as with bfloat16 on the CPU now and then."""
     trainer = make_trainer(tmp_path)
