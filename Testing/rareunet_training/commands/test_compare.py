@@ -87,6 +87,8 @@ def test_earlier_scores_are_compared_without_scans(tmp_path, capsys):
     page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
     assert "model (2) against model" in page
     assert "+0.035 ± 0.008" in page
+    assert "95 % interval (t)" in page
+    assert "paired t test" in page
 
 
 def test_models_ways_and_folders_side_by_side(tmp_path, capsys):
