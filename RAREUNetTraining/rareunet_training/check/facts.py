@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rareunet.geometry import Shape, Triple
@@ -93,3 +95,9 @@ class CaseFacts(CaseReading):
     axis_depths: Shape | None = None
     volumes_ml: dict[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+
+
+def usual_channels(cases: Iterable[CaseReading]) -> int:
+    """The number of channels that most of the cases have which could be read; 0 without any."""
+    counts = Counter(case.channels for case in cases if case.channels)
+    return counts.most_common(1)[0][0] if counts else 0

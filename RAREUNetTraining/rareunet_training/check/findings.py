@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from rareunet.bundle_format import LARGEST_LABEL
 from rareunet.geometry import Triple
 from rareunet.oblique import LARGEST_TILT, LEARNT_SHARE, learns_turned
 from rareunet.routing import route_for
-from rareunet_training.check.facts import ERROR, WARNING, CaseFacts, CaseReading, Finding
+from rareunet_training.check.facts import ERROR, WARNING, CaseFacts, CaseReading, Finding, usual_channels
 from rareunet_training.check.segment_names import labels_named_otherwise, naming_errors
 from rareunet_training.data.cases import channel_order_problem
 
@@ -141,12 +141,11 @@ def _duplicates(cases: Iterable[CaseFacts]) -> list[Finding]:
     ]
 
 
-def _odd_channel_numbers(cases: Iterable[CaseFacts], expected: Expectations) -> list[Finding]:
+def _odd_channel_numbers(cases: Sequence[CaseFacts], expected: Expectations) -> list[Finding]:
     """Without named channels, the number that most cases have is the right one."""
-    counts = Counter(case.channels for case in cases if case.channels)
-    if expected.channels or len(counts) < 2:
+    if expected.channels:
         return []
-    usual = counts.most_common(1)[0][0]
+    usual = usual_channels(cases)
     return [
         Finding(
             ERROR,

@@ -12,7 +12,7 @@ import numpy as np
 from rareunet.bundle import Label
 from rareunet.bundle_format import LARGEST_LABEL
 from rareunet.geometry import Shape, Triple
-from rareunet_training.check.facts import CaseReading
+from rareunet_training.check.facts import CaseReading, usual_channels
 from rareunet_training.check.segment_names import segment_names
 from rareunet_training.data.layouts import Description, read_description
 
@@ -58,7 +58,7 @@ def nearest_power_of_two(size: float) -> int:
 
 def named_channels(cases: Sequence[CaseReading], columns: Sequence[str]) -> tuple[str, ...]:
     """What the columns of a CSV file, else dataset.json, call the channels; nothing unless it is a name for each."""
-    number = max((case.channels for case in cases), default=0)
+    number = usual_channels(cases)
     for names in (columns, _description(cases).channels):
         if len(names) == len(set(names)) == number:
             return tuple(names)
@@ -69,7 +69,7 @@ def propose_channels(cases: Sequence[CaseReading], columns: Sequence[str] = ()) 
     """The data set's own names, else image, or image 1, image 2, ..."""
     if named := named_channels(cases, columns):
         return named
-    number = max((case.channels for case in cases), default=0)
+    number = usual_channels(cases)
     return ("image",) if number == 1 else tuple(f"image {i + 1}" for i in range(number))
 
 

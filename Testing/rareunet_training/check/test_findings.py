@@ -198,6 +198,7 @@ def test_without_named_channels_most_cases_say_how_many(data):
     data.add("d", scan_of(9, channels=2))
     report = data.check(ModelConfig(channels=[], labels=MODEL.labels))
     assert only(report).message == "2 channels, most cases have 1: give it the same."
+    assert report.proposed_channels == ("image",)
 
 
 def test_duplicates_are_found_in_another_format_type_and_orientation(data):
