@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from rareunet.bundle import Label
-from rareunet.bundle_format import LARGEST_LABEL
 from rareunet.geometry import Shape, Triple
-from rareunet_training.check.facts import CaseReading, usual_channels
+from rareunet_training.check.facts import CaseReading, label_values, usual_channels
 from rareunet_training.check.segment_names import segment_names
 from rareunet_training.data.layouts import Description, read_description
 
@@ -76,9 +75,7 @@ def propose_channels(cases: Sequence[CaseReading], columns: Sequence[str] = ()) 
 def propose_labels(cases: Sequence[CaseReading]) -> tuple[Label, ...]:
     """The label values that occur, named by dataset.json or Slicer's segments, each with a colour of its own."""
     names = segment_names(cases) | _description(cases).labels
-    found = {volume.value for case in cases for volume in case.label_volumes}
-    values = sorted(value for value in found if 0 < value <= LARGEST_LABEL)
-    return tuple(Label(v, names.get(v, f"Label {v}"), _color(i)) for i, v in enumerate(values))
+    return tuple(Label(v, names.get(v, f"Label {v}"), _color(i)) for i, v in enumerate(label_values(cases)))
 
 
 def _description(cases: Sequence[CaseReading]) -> Description:
