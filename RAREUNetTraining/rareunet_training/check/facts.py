@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from rareunet.bundle_format import LARGEST_LABEL
 from rareunet.geometry import Shape, Triple
 
 ERROR, WARNING = "error", "warning"
@@ -93,3 +96,15 @@ class CaseFacts(CaseReading):
     axis_depths: Shape | None = None
     volumes_ml: dict[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+
+
+def usual_channels(cases: Iterable[CaseReading]) -> int:
+    """The number of channels that most of the cases have which could be read; 0 without any."""
+    counts = Counter(case.channels for case in cases if case.channels)
+    return counts.most_common(1)[0][0] if counts else 0
+
+
+def label_values(cases: Iterable[CaseReading]) -> list[int]:
+    """The values of the label maps that a structure can have, in order."""
+    found = {volume.value for case in cases for volume in case.label_volumes}
+    return sorted(value for value in found if 0 < value <= LARGEST_LABEL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -13,10 +13,19 @@ from rareunet.bundle_format import LARGEST_LABEL
 from rareunet.geometry import Triple
 from rareunet.oblique import LARGEST_TILT, LEARNT_SHARE, learns_turned
 from rareunet.routing import route_for
-from rareunet.wording import times
-from rareunet_training.check.facts import ERROR, WARNING, CaseFacts, CaseReading, Finding
+from rareunet.wording import some, times
+from rareunet_training.check.facts import (
+    ERROR,
+    WARNING,
+    CaseFacts,
+    CaseReading,
+    Finding,
+    label_values,
+    usual_channels,
+)
 from rareunet_training.check.segment_names import labels_named_otherwise, naming_errors, segment_names
-from rareunet_training.data.cases import channel_order_problem
+from rareunet_training.data.cases import MOST_NAMED, channel_order_problem
+from rareunet_training.setting_rules import MOST_LABELS
 
 if TYPE_CHECKING:
     from rareunet_training.configuration import ModelConfig
@@ -86,6 +95,7 @@ def findings_of_all(
     if problem := channel_order_problem(named_channels, expected.channels):
         found.append(Finding(ERROR, "", problem))
     found += [*_duplicates(cases), *_odd_channel_numbers(cases, expected), *_missing_labels(cases, expected)]
+    found += _too_many_labels(cases, expected)
     found += _few_turned(cases)
     by_segments = labels_named_otherwise(segment_names(cases), "the .seg.nrrd files", expected.labels)
     found += naming_errors(cases) or by_segments
@@ -101,9 +111,10 @@ def _label_errors(reading: CaseReading, expected: Expectations) -> list[str]:
     unknown = [value for value in values if value not in known]
     if not unknown:
         return []
-    names = ", ".join(f"{value} ({name})" for value, name in expected.labels.items())
+    names = some([f"{value} ({name})" for value, name in expected.labels.items()], MOST_NAMED)
     return [
-        f"label values {unknown} are not in the label set: accepted are 0 and {names or f'1 to {LARGEST_LABEL}'}."
+        f"label values [{some([*map(str, unknown)])}] are not in the label set: accepted are 0 and"
+        f" {names or f'1 to {LARGEST_LABEL}'}."
         " Correct the label map or add them to model.labels."
     ]
 
@@ -166,12 +177,11 @@ def _duplicates(cases: Iterable[CaseFacts]) -> list[Finding]:
     ]
 
 
-def _odd_channel_numbers(cases: Iterable[CaseFacts], expected: Expectations) -> list[Finding]:
+def _odd_channel_numbers(cases: Sequence[CaseFacts], expected: Expectations) -> list[Finding]:
     """Without named channels, the number that most cases have is the right one."""
-    counts = Counter(case.channels for case in cases if case.channels)
-    if expected.channels or len(counts) < 2:
+    if expected.channels:
         return []
-    usual = counts.most_common(1)[0][0]
+    usual = usual_channels(cases)
     return [
         Finding(
             ERROR,
@@ -191,6 +201,22 @@ def _missing_labels(cases: Sequence[CaseFacts], expected: Expectations) -> list[
         Finding(WARNING, "", f"label {value} ({name}) occurs in no case: the model can't learn it.")
         for value, name in expected.labels.items()
         if value not in found
+    ]
+
+
+def _too_many_labels(cases: Sequence[CaseFacts], expected: Expectations) -> list[Finding]:
+    """More values than a model can name; a label set that is named was refused as a setting."""
+    values = label_values(cases)
+    if expected.labels or len(values) <= MOST_LABELS:
+        return []
+    return [
+        Finding(
+            ERROR,
+            "",
+            f"the label maps hold {len(values)} structures (label values {some([*map(str, values)])}), a model has at"
+            f" most {MOST_LABELS}: if they are label maps and not scans, join structures in them or set those that are"
+            " not to be learnt to 0.",
+        )
     ]
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from rareunet.bundle import Label
-from rareunet.bundle_format import LARGEST_LABEL
 from rareunet.geometry import Shape, Triple
-from rareunet_training.check.facts import CaseReading
+from rareunet_training.check.facts import CaseReading, label_values, usual_channels
 from rareunet_training.check.segment_names import segment_names
 from rareunet_training.data.layouts import Description, read_description
 
@@ -58,7 +57,7 @@ def nearest_power_of_two(size: float) -> int:
 
 def named_channels(cases: Sequence[CaseReading], columns: Sequence[str]) -> tuple[str, ...]:
     """What the columns of a CSV file, else dataset.json, call the channels; nothing unless it is a name for each."""
-    number = max((case.channels for case in cases), default=0)
+    number = usual_channels(cases)
     for names in (columns, _description(cases).channels):
         if len(names) == len(set(names)) == number:
             return tuple(names)
@@ -74,16 +73,14 @@ def propose_channels(cases: Sequence[CaseReading], columns: Sequence[str] = ()) 
     """The data set's own names, else image, or image 1, image 2, ..."""
     if named := named_channels(cases, columns):
         return named
-    number = max((case.channels for case in cases), default=0)
+    number = usual_channels(cases)
     return ("image",) if number == 1 else tuple(f"image {i + 1}" for i in range(number))
 
 
 def propose_labels(cases: Sequence[CaseReading]) -> tuple[Label, ...]:
     """The label values that occur, named by dataset.json or Slicer's segments, each with a colour of its own."""
     names = segment_names(cases) | _description(cases).labels
-    found = {volume.value for case in cases for volume in case.label_volumes}
-    values = sorted(value for value in found if 0 < value <= LARGEST_LABEL)
-    return tuple(Label(v, names.get(v, f"Label {v}"), _color(i)) for i, v in enumerate(values))
+    return tuple(Label(v, names.get(v, f"Label {v}"), _color(i)) for i, v in enumerate(label_values(cases)))
 
 
 def _description(cases: Sequence[CaseReading]) -> Description:

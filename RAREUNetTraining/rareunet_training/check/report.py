@@ -23,6 +23,7 @@ from rareunet_training.check.facts import (
 from rareunet_training.check.findings import Expectations, findings_of_all, judge
 from rareunet_training.check.reading import read_case, stamps
 from rareunet_training.data.cases import Case
+from rareunet_training.setting_rules import MOST_LABELS
 
 if TYPE_CHECKING:
     from rareunet_training.configuration import ModelConfig
@@ -42,7 +43,7 @@ class CheckReport:
         findings: all of them, errors first.
         reference_spacing_mm, deepest: of the model that the axis depths are for.
         proposed_reference_spacing_mm, proposed_patch: None if no scan could be read.
-        proposed_channels, proposed_labels: empty if the model names its own.
+        proposed_channels, proposed_labels: empty if the model names its own; no labels if they are too many for one.
     """
 
     cases: tuple[CaseFacts, ...]
@@ -138,7 +139,7 @@ def _report(
         proposed_reference_spacing_mm=reference,
         proposed_patch=proposals.propose_patch(cases, reference) if reference else None,
         proposed_channels=() if expected.channels else proposals.propose_channels(cases, columns),
-        proposed_labels=labels,
+        proposed_labels=labels if len(labels) <= MOST_LABELS else (),
     )
 
 

@@ -103,8 +103,16 @@ def warn_of_unknown_folders(folder: Path) -> None:
 
 @contextmanager
 def with_progress(plan: ScoringPlan, title: str) -> Iterator[ScoringPlan]:
-    """The plan with a progress bar on stderr, a step per case."""
+    """The plan with a progress bar on stderr where that is a terminal, a step per case."""
     from tqdm import tqdm
 
-    with tqdm(total=len(plan.labelled.cases), desc=title, unit="case", mininterval=1) as bar:
+    # disable=None: no bar where stderr is a file.
+    with tqdm(
+        total=len(plan.labelled.cases),
+        desc=title,
+        unit="case",
+        mininterval=1,
+        file=sys.stderr,
+        disable=None,
+    ) as bar:
         yield replace(plan, on_case=lambda: bar.update())

@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import math
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,22 +24,42 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, help="TOML file that every trial starts from")
     parser.add_argument("--output", type=Path, required=True, help="folder for the trials and sweep.csv")
-    parser.add_argument("--trials", type=int, default=20, help="trials of all workers together (20)")
     parser.add_argument(
-        "--timeout", type=float, default=math.inf, metavar="MINUTES", help="start no trial later than this"
+        "--trials", type=_above_zero(int), default=20, help="trials of all workers together (20)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_above_zero(float),
+        default=math.inf,
+        metavar="MINUTES",
+        help="start no trial later than this",
     )
     parser.add_argument(
         "--storage",
         default="",
-        help="journal file or database URL that the workers share (OUTPUT/sweep.journal)",
+        help="journal file or database, such as sqlite:///sweep.db, that the workers share (OUTPUT/sweep.journal)",
     )
     parser.add_argument(
         "--search",
         action="append",
         metavar="SECTION.NAME=VALUES",
-        help="log:LOW:HIGH, range:LOW:HIGH or ONE,OTHER; may be repeated"
+        help="log:LOW:HIGH, range:LOW:HIGH or ONE,OTHER, such as [16,16,16],[24,24,24]; may be repeated"
         " (fit.learning_rate=log:1e-4:1e-2 and loss.consistency=log:0.05:1)",
     )
+
+
+def _above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = 0
+        if not value > 0:  # nan too
+            what = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r}: give {what} above 0.")
+        return value
+
+    return read
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -19,6 +19,8 @@ from rareunet_training.data.layouts import CaseFiles, find_files
 if TYPE_CHECKING:
     from rareunet_training.configuration import DataConfig
 
+MOST_NAMED = 10  # structures of the label set in a message
+
 
 class Case(CaseFiles):
     """A labelled scan on disk."""

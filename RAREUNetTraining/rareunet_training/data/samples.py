@@ -13,7 +13,8 @@ from torch.utils.data import get_worker_info
 from rareunet.geometry import Reorientation, Shape, Triple
 from rareunet.intensity import IntensityRule, normalise
 from rareunet.volume import Volume
-from rareunet_training.data.cases import Case
+from rareunet.wording import some
+from rareunet_training.data.cases import MOST_NAMED, Case
 
 FOREGROUND_VOXELS = 1000  # per structure: enough to centre crops on, few enough to cost nothing
 
@@ -72,8 +73,8 @@ def load_sample(case: Case, label_values: Sequence[int], rule: IntensityRule) ->
     unknown = sorted(set(np.unique(values).tolist()) - {0, *label_values})
     if unknown:
         raise ValueError(
-            f"{case.name}: label values {unknown} are not in the label set {list(label_values)}: correct the label map"
-            " or add them to model.labels."
+            f"{case.name}: label values [{some([*map(str, unknown)])}] are not in the label set"
+            f" [{some([*map(str, label_values)], MOST_NAMED)}]: correct the label map or add them to model.labels."
         )
     classes = class_indices(values, label_values)
     foreground = tuple(_some_voxels(classes == index) for index in range(1, len(label_values) + 1))

@@ -14,7 +14,7 @@ from rareunet.volume import Volume
 from rareunet.volume_files import case_name, images_in, read_volume, write_label_map
 from rareunet.wording import some
 from rareunet.world_grids import labels_on_grid
-from rareunet_training.data.cases import Case, label_problem
+from rareunet_training.data.cases import MOST_NAMED, Case, label_problem
 from rareunet_training.data.samples import Sample, class_indices
 from rareunet_training.evaluation.conditions import Condition, conditions_of, native, native_volume
 from rareunet_training.evaluation.evaluate import Metrics, score
@@ -167,7 +167,8 @@ def _read(files: Mapping[str, Path], case: str, values: Sequence[int]) -> Volume
     unknown = sorted(set(np.unique(volume.voxels[0]).tolist()) - {0, *values})
     if unknown:
         raise ValueError(
-            f"{path}: values {unknown[:5]} are not in the label set {list(values)}: give label maps with these."
+            f"{path}: values [{some([*map(str, unknown)])}] are not in the label set"
+            f" [{some([*map(str, values)], MOST_NAMED)}]: give label maps with these."
         )
     return volume
 

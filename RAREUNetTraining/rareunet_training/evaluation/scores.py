@@ -103,17 +103,22 @@ def by_condition(scores: Sequence[Score]) -> dict[str, list[Score]]:
 
 
 def by_condition_and_spacing(scores: Sequence[Score]) -> dict[str, list[Score]]:
-    """by_condition, and after "native" a group for each spacing (R x A x S, to half a mm) if the scans have several."""
+    """by_condition, and after "native" a group for each spacing (R x A x S, see _about) if the scans have several."""
     groups: dict[str, list[Score]] = {}
     for condition, rows in by_condition(scores).items():
         groups[condition] = rows
         if condition == "native":
             spacings: dict[str, list[Score]] = {}
             for row in sorted(rows, key=lambda row: row.spacing_mm):
-                rounded = times(max(0.5, round(2 * s) / 2) for s in reversed(row.spacing_mm))
+                rounded = times(map(_about, reversed(row.spacing_mm)))
                 spacings.setdefault(f"- about {rounded} mm", []).append(row)
             groups |= spacings if len(spacings) > 1 else {}
     return groups
+
+
+def _about(spacing_mm: float) -> float:
+    """To half a mm, below that to one digit: 0.2 and 0.04 are not 0.5."""
+    return round(2 * spacing_mm) / 2 if spacing_mm >= 0.5 else float(f"{spacing_mm:.1g}")
 
 
 def spacing_of(scores: Sequence[Score]) -> tuple[float, float, float]:

@@ -167,7 +167,7 @@ def _paired(differences: Sequence[PairedDifference], metric: str) -> list[Table]
     """A table of the conditions, and one of the means over several if there are any."""
     first, decimals = differences[0], METRICS[metric].decimals
     title = f"{first.other} against {first.base}"
-    columns = ["cases", first.base, first.other, "difference ± SE", "95 % interval", "p", "p (Holm)",
+    columns = ["cases", first.base, first.other, "difference ± SE", "95 % interval (t)", "p", "p (Holm)",
                "better / worse", "seconds, both", "ratio"]  # fmt: skip
 
     def row(d: PairedDifference) -> list[str]:

@@ -91,7 +91,7 @@ def cases_by_condition(scores: Sequence[Score]) -> Figure:
 
 
 def differences_by_condition(pairs: Sequence[Sequence[PairedDifference]], title: str) -> Figure:
-    """Mean difference and its 95 % interval for each condition, and for means of several, which are diamonds.
+    """Mean difference and its 95 % t interval for each condition, and for means of several, which are diamonds.
 
     A filled mark is significant after correction.
 
@@ -102,7 +102,7 @@ def differences_by_condition(pairs: Sequence[Sequence[PairedDifference]], title:
     conditions = list(dict.fromkeys(d.condition for differences in pairs for d in differences))
     heights = {condition: len(conditions) - row for row, condition in enumerate(conditions)}
     with rc_context(STYLE):
-        figure = Figure(figsize=(7.5, 1.1 + 0.28 * len(conditions)), layout="constrained")
+        figure = Figure(figsize=(7.5, 1.25 + 0.28 * len(conditions)), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0, color="#777777", linewidth=1)
         for index, differences in enumerate(pairs):
@@ -120,7 +120,8 @@ def differences_by_condition(pairs: Sequence[Sequence[PairedDifference]], title:
                 )  # fmt: skip
         axes.set_yticks(list(heights.values()), list(heights))
         axes.set_xlabel(
-            f"{title}, difference from {pairs[0][0].base} (filled: p < 0.05 after Holm's correction)"
+            f"{title}, difference from {pairs[0][0].base}\n"
+            "(line: 95 % t interval; filled: p < 0.05 after Holm's correction)"
         )
         axes.grid(axis="x", **GRID)
         figure.legend(loc="outside upper center", frameon=False, ncols=min(len(pairs), 3))

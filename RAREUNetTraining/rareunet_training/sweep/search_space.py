@@ -65,6 +65,8 @@ class SweepPlan:
 def parse_search(text: str) -> tuple[str, Distribution]:
     """Reads "fit.learning_rate=log:1e-4:1e-2", "fit.batch_size=range:1:4" or "model.preset=default,paper".
 
+    Choices are apart by the commas that stand in no brackets: "fit.patch=[16,16,16],[24,24,24]" are two.
+
     Raises:
         ValueError: written in another way.
     """
@@ -75,7 +77,7 @@ def parse_search(text: str) -> tuple[str, Distribution]:
         )
     kind, *bounds = values.split(":")
     if kind not in ("log", "range"):
-        return setting, CategoricalDistribution(values.split(","))
+        return setting, CategoricalDistribution(_choices(values))
     try:
         low, high = bounds
         whole = all(bound.lstrip("-").isdigit() for bound in bounds)
@@ -86,6 +88,17 @@ def parse_search(text: str) -> tuple[str, Distribution]:
         raise ValueError(
             f"--search {text!r}: {kind}:LOW:HIGH needs two numbers, LOW the smaller ({error})."
         ) from None
+
+
+def _choices(text: str) -> list[str]:
+    choices, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{(") - (letter in ")}]")
+        if letter == "," and depth <= 0:
+            choices.append("")
+        else:
+            choices[-1] += letter
+    return choices
 
 
 def _extremes(distribution: Distribution) -> Sequence[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,10 +19,12 @@ from pathlib import Path
 import optuna
 import torch
 from optuna.distributions import distribution_to_json
+from optuna.exceptions import StorageInternalError
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError  # Optuna needs it
 
-from rareunet.errors import BundleError
+from rareunet.errors import BundleError, first_line
 from rareunet.whole_files import make_folder
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.monitoring.epoch_report import EpochReport
@@ -46,18 +49,28 @@ def open_study(plan: SweepPlan, storage: str = "") -> optuna.Study:
         storage: a database such as sqlite:///sweep.db, or a journal file; "" is sweep.journal in the output folder.
 
     Raises:
-        ValueError: the storage holds a sweep over other settings.
+        ValueError: the storage can't be used, or holds a sweep over other settings.
     """
     make_folder(plan.output)
     config = plan.training_config({})
-    study = optuna.create_study(
-        study_name="sweep",
-        storage=_storage(storage or str(plan.output / "sweep.journal")),
-        sampler=optuna.samplers.TPESampler(),  # unseeded: workers that start together must not try the same points
-        pruner=optuna.pruners.MedianPruner(n_warmup_steps=config.fit.epochs // 4),
-        direction="maximize",
-        load_if_exists=True,
-    )
+    storage = storage or str(plan.output / "sweep.journal")
+    try:
+        study = optuna.create_study(
+            study_name="sweep",
+            storage=_storage(storage),
+            sampler=optuna.samplers.TPESampler(),  # unseeded: workers that start together must not try the same points
+            pruner=optuna.pruners.MedianPruner(n_warmup_steps=config.fit.epochs // 4),
+            direction="maximize",
+            load_if_exists=True,
+        )
+    except (SQLAlchemyError, StorageInternalError, ImportError, OSError) as error:
+        system = error.strerror if isinstance(error, OSError) else None
+        cause = system or first_line(error.__cause__ or error)
+        raise ValueError(
+            f"the storage {_without_password(storage)} can't be used ({cause}): give --storage a journal file"
+            " in a folder that exists and can be written, or the URL of a database that SQLAlchemy has a driver for,"
+            " such as sqlite:////data/sweep.db."
+        ) from None
     known, asked = study.user_attrs.get(PLAN_KEY), _facts(plan, config)
     if known is None:
         study.set_user_attr(PLAN_KEY, asked)
@@ -221,6 +234,10 @@ def _storage(text: str) -> optuna.storages.BaseStorage:
     # Making symbolic links, Optuna's usual lock, needs special rights on Windows.
     lock = JournalFileOpenLock(text) if os.name == "nt" else None
     return optuna.storages.JournalStorage(JournalFileBackend(text, lock_obj=lock))
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(://[^:@/]*):[^@]*@", r"\1:***@", url)
 
 
 def _facts(plan: SweepPlan, config: TrainingConfig) -> dict[str, str]:

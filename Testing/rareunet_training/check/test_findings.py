@@ -118,6 +118,23 @@ def test_negative_label_is_an_error_without_a_label_set_too(data):
     assert "label values [-1]" in only(data.check(ModelConfig())).message
 
 
+def test_many_unknown_values_are_counted(data):
+    data.add("a", scan_of(), label_of(scan_of(), *range(1, 300)))
+    finding = next(f for f in data.check().findings if f.severity == "error")
+    assert "label values [2, 4, 5, 6 and 293 more] are not in" in finding.message
+
+
+def test_more_structures_than_a_model_can_have_are_an_error_and_not_proposed(data):
+    data.add("a", scan_of(), label_of(scan_of(), *range(1, 256)))
+    report = data.check(ModelConfig())
+    assert (report.findings, len(report.proposed_labels)) == ((), 255)
+    data.add("b", scan_of(9), label_of(scan_of(), *range(200, 300)))
+    report = data.check(ModelConfig())
+    finding = only(report)
+    assert (finding.severity, finding.case, report.proposed_labels) == ("error", "", ())
+    assert "299 structures (label values 1, 2, 3, 4 and 295 more), a model has at most 255" in finding.message
+
+
 def test_empty_label_map_and_structure_in_no_case(data):
     data.add("a")
     data.add("b", label=label_of(scan_of()))
@@ -198,6 +215,7 @@ def test_without_named_channels_most_cases_say_how_many(data):
     data.add("d", scan_of(9, channels=2))
     report = data.check(ModelConfig(channels=[], labels=MODEL.labels))
     assert only(report).message == "2 channels, most cases have 1: give it the same."
+    assert report.proposed_channels == ("image",)
 
 
 def test_duplicates_are_found_in_another_format_type_and_orientation(data):

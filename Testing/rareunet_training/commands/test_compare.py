@@ -87,6 +87,8 @@ def test_earlier_scores_are_compared_without_scans(tmp_path, capsys):
     page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
     assert "model (2) against model" in page
     assert "+0.035 ± 0.008" in page
+    assert "95 % interval (t)" in page
+    assert "paired t test" in page
 
 
 def test_models_ways_and_folders_side_by_side(tmp_path, capsys):
@@ -105,7 +107,8 @@ def test_models_ways_and_folders_side_by_side(tmp_path, capsys):
         tmp_path / "data",
     ]
     assert command(*words, "--protocol", "clinical", "--output", tmp_path / "out") == 0
-    printed = capsys.readouterr().out
+    printed, told = capsys.readouterr()
+    assert "contestants:" not in told  # a progress bar is for terminals
     assert "Dice: tiny:up against tiny" in printed
     assert "Dice: nnunet against tiny" in printed
     theirs = read_scores(tmp_path / "out" / "scores_nnunet.json")

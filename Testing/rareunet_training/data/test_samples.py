@@ -95,6 +95,16 @@ def test_value_outside_the_label_set_is_refused(tmp_path):
         load_sample(case, [7], IntensityRule())
 
 
+def test_many_values_outside_the_label_set_are_counted(tmp_path):
+    case, _, label = stored_case(tmp_path)
+    values = np.zeros_like(label)
+    values.flat[: 1 + 40] = range(41)
+    write_label_map(tmp_path / "label.nii.gz", values, case.read()[0])
+    message = r"\[21, 22, 23, 24 and 16 more\] are not in the label set \[1, 2, .*, 10 and 10 more\]"
+    with pytest.raises(ValueError, match=message):
+        load_sample(case, range(1, 21), IntensityRule())
+
+
 def test_few_voxels_of_a_large_structure_are_kept_from_all_over_it(tmp_path):
     scan = Volume(np.random.default_rng(0).random((21, 21, 21)).astype(np.float32), np.eye(4))
     write_volume(tmp_path / "scan.nii.gz", scan)

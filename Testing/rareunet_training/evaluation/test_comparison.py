@@ -29,14 +29,23 @@ def test_difference_its_error_and_its_probability():
     assert found.standard_error == pytest.approx(math.sqrt(3.5e-4 / 6))
     assert found.p_value == pytest.approx(2 / 2**6)  # all six of one sign, two-sided
     low, high = found.interval
-    assert 0.01 <= low < 0.035 < high <= 0.06
+    reach = 2.570582 * math.sqrt(3.5e-4 / 6)  # Student's t, 5 degrees of freedom
+    assert (low, high) == pytest.approx((0.035 - reach, 0.035 + reach))
     (back,) = compare(other, base)
     assert (back.wins, back.losses, back.difference) == (0, 6, pytest.approx(-0.035))
+
+
+def test_two_cases_alone_leave_a_wide_interval():
+    base, other = score_set("base", [0.5] * 2, cases="ab"), score_set("other", [0.757, 0.758], cases="ab")
+    (found,) = compare(base, other)
+    reach = 12.7062 * 0.0005  # Student's t, 1 degree of freedom, times the standard error
+    assert found.interval == pytest.approx((0.2575 - reach, 0.2575 + reach))
 
 
 def test_nothing_differs():
     (found,) = compare(score_set("base", [0.5] * 6), score_set("other", [0.5] * 6))
     assert (found.difference, found.standard_error, found.p_value, found.wins) == (0, 0, 1, 0)
+    assert found.interval == (0, 0)
 
 
 def test_lower_distances_are_better():

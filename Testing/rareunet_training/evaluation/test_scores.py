@@ -141,6 +141,15 @@ def test_scans_of_several_spacings_get_a_line_for_each():
     assert list(by_condition_and_spacing(rows[:1])) == ["native"]
 
 
+def test_spacings_below_half_a_millimetre_are_told_as_they_are():
+    rows = [
+        scored("a", "native", 0.8, spacing=(2, 0.21, 0.2)),
+        scored("b", "native", 0.6, spacing=(0.04, 0.04, 0.04)),
+    ]
+    titles = ["native", "- about 0.04 x 0.04 x 0.04 mm", "- about 0.2 x 0.2 x 2 mm"]
+    assert list(by_condition_and_spacing(rows)) == titles
+
+
 def test_card_is_one_that_a_bundle_can_hold():
     rows = [scored("a", "native", 0.8), scored("b", "native", 0.6), scored("a", "empty", NAN)]
     rows[0] = replace(rows[0], in_world=(agreement(0.8, volume_error_percent=-9.0),))

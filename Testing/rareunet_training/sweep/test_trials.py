@@ -69,6 +69,24 @@ def test_search_is_read():
 
 
 @pytest.mark.parametrize(
+    ("text", "choices"),
+    [
+        ("[16,16,16],[24,24,24]", ("[16,16,16]", "[24,24,24]")),
+        ('{"1/2": 2, "1/4": [1,2]},{}', ('{"1/2": 2, "1/4": [1,2]}', "{}")),
+    ],
+)
+def test_commas_in_brackets_part_no_choices(text, choices):
+    assert parse_search(f"fit.patch={text}")[1].choices == choices
+
+
+def test_patches_can_be_searched(plan):
+    space = dict([parse_search("fit.patch=[16,16,16],[24,24,24]")])
+    own = SweepPlan(plan.config, plan.overrides, plan.output, space)
+    own.check()
+    assert own.training_config({"fit.patch": "[24,24,24]"}).fit.patch == [24, 24, 24]
+
+
+@pytest.mark.parametrize(
     "text", ["a.b", "ab=1,2", "a.b=", "a.b=log:1", "a.b=log:x:1", "a.b=log:0:1", "a.b=range:2:1"]
 )
 def test_unreadable_search_is_refused(text):
@@ -136,6 +154,46 @@ def test_a_database_serves_as_well(plan):
     assert len(list(run_trials(plan, open_study(plan, storage), train, 2))) == 2
     assert [trial.number for trial in run_trials(plan, open_study(plan, storage), train, 3)] == [2]
     assert not (plan.output / "sweep.journal").exists()
+
+
+@pytest.mark.parametrize(
+    ("storage", "words"),
+    [
+        ("foo://x", "error: the storage foo://x can't be used (Can't load plugin"),
+        ("sqlite:////no/such/folder/sweep.db", "unable to open database file"),
+        ("foo://me:secret@host/x", "the storage foo://me:***@host/x can't"),
+        (
+            "/no/such/folder/sweep.journal",
+            "the storage /no/such/folder/sweep.journal can't be used (No such file or directory)",
+        ),
+    ],
+)
+def test_a_storage_that_can_not_be_used_is_named(plan, storage, words, capsys):
+    command = ["sweep", "--config", str(plan.config), "--output", str(plan.output), "--storage", storage]
+    assert main(command) == 1
+    told = capsys.readouterr().err
+    assert words in told
+    assert "give --storage a journal file" in told
+    assert "Traceback" not in told
+
+
+def test_a_database_that_can_not_be_written_is_named(plan):
+    path = plan.output.parent / "sweep.db"
+    open_study(plan, f"sqlite:///{path}")
+    other = SweepPlan(plan.config, (), plan.output, plan.space)
+    with pytest.raises(ValueError, match=r"the storage .* can't be used .*readonly"):
+        open_study(other, f"sqlite:///file:{path}?mode=ro&uri=true")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--trials", "0"), ("--trials", "-1"), ("--trials", "x"), ("--timeout", "0"), ("--timeout", "nan")],
+)
+def test_no_trial_and_no_time_are_refused(option, value, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse(["sweep", "--config", "a.toml", "--output", "out", option, value])
+    assert f"{value!r}: give a" in (told := capsys.readouterr().err)
+    assert "above 0" in told
 
 
 def test_time_is_limited(plan):
