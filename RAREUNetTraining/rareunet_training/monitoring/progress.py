@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rareunet.errors import message_of
 from rareunet.whole_files import write_whole
 
 STOP_FILE = "stop"
@@ -119,7 +120,7 @@ class ProgressWriter:
         try:
             write_whole(self.path, json.dumps(asdict(self.now)) + "\n")
         except OSError as error:
-            print(f"warning: {self.path} could not be written ({error}).", file=sys.stderr)
+            print(f"warning: {message_of(error)}.", file=sys.stderr)
 
 
 def duration(seconds: float) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rareunet.errors import first_line
+from rareunet.errors import first_line, message_of
 from rareunet.whole_files import replacing
 
 
@@ -25,10 +26,20 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             torch.save(state, temporary)
     # A full disk shows as an OSError or, from within torch's own writer, as a RuntimeError.
     except (OSError, RuntimeError) as error:
+        _let_go(error)
+        before = "the one before it is intact. Free some space, then go on with --resume."
         raise OSError(
-            f"the checkpoint {path} could not be written ({error}): the one before it is intact. Free some space,"
-            " then go on with --resume."
+            f"the checkpoint {path} could not be written ({message_of(error)}):"
+            f" {before if path.exists() else 'free some space, then start again.'}"
         ) from error
+
+
+def _let_go(error: BaseException) -> None:
+    """Closes what the frames of an error still hold: torch's file, without whose space nobody can be told."""
+    held: BaseException | None = error
+    while held is not None:
+        traceback.clear_frames(held.__traceback__)
+        held = held.__context__
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

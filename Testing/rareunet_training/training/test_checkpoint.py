@@ -1,6 +1,7 @@
 """Saving and loading within one process; test_fit_interrupted.py kills real ones."""
 
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -55,3 +56,18 @@ def test_file_that_would_run_code_is_refused(tmp_path, capsys):
         with pytest.raises(ValueError, match="is not a checkpoint"):
             load_checkpoint(path)
     assert capsys.readouterr().out == ""
+
+
+def test_nothing_holds_the_file_of_a_checkpoint_that_failed(tmp_path, monkeypatch):
+    """On a full disk its space is needed to tell of it."""
+    opened = []
+
+    def full(state, path):
+        file = open(path, "wb")  # noqa: SIM115  # as torch's writer does
+        opened.append(weakref.ref(file))
+        raise RuntimeError("unexpected pos 2972992 vs 2972880")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="free some space, then start again") as told:
+        save_checkpoint(tmp_path / "last.ckpt", {})
+    assert opened[0]() is None, told
