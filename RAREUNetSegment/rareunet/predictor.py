@@ -161,9 +161,8 @@ def _outside(region: RegionOfInterest | None, grid: NetworkGrid, volume: Volume)
     """bool (Z, Y, X) of grid.box, or one for all: which of its voxels the region leaves out."""
     if region is None:
         return np.zeros((1, 1, 1), dtype=bool)
-    return ~within_region(
-        region, grid.box, volume.ijk_to_ras
-    )  # on an oblique scan the box holds more than the region
+    # On an oblique scan the box holds more than the region.
+    return ~within_region(region, grid.box, volume.ijk_to_ras)
 
 
 def _probabilities(logits: np.ndarray, grid: NetworkGrid, outside: np.ndarray) -> np.ndarray:

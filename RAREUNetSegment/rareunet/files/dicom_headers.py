@@ -11,17 +11,7 @@ from rareunet.errors import unreadable_file
 BEFORE_META_BYTES = 144  # preamble, DICM and the group's length, which counts from there
 SYNTAX = "1.2.840.10008.1.2"  # and what may follow it in what GDCM reads:
 UNCOMPRESSED = ("", ".1", ".1.99", ".2")
-COMPRESSED = (
-    ".5",
-    ".4.50",
-    ".4.51",
-    ".4.57",
-    ".4.70",
-    ".4.80",
-    ".4.81",
-    ".4.90",
-    ".4.91",
-)  # RLE and JPEG's kinds
+COMPRESSED = (".5", ".4.50", ".4.51", ".4.57", ".4.70", ".4.80", ".4.81", ".4.90", ".4.91")  # RLE, JPEG's
 READABLE_SYNTAXES = {SYNTAX + rest for rest in (*UNCOMPRESSED, *COMPRESSED)}
 SIZE = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "PhotometricInterpretation")
 

@@ -4,7 +4,7 @@
     worker -> panel   Hello, then for each Segment any number of Progress and one Segmented or Failure
 
 Voxels never go through the pipe: they lie as .npy files in the private folder that both know, named in the messages.
-A change of a field is a change of PROTOCOL_VERSION.
+A change of a field, of a Route's or a Label's too, is a change of PROTOCOL_VERSION.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rareunet.geometry import RegionOfInterest
 from rareunet.prediction import Prediction
 from rareunet.routing import Route
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 
 Matrix = tuple[tuple[float, ...], ...]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rareunet.architecture import PRESETS, Architecture
@@ -82,8 +81,8 @@ def judge(reading: CaseReading, expected: Expectations, names: Mapping[int, str]
 def findings_of_all(
     cases: Sequence[CaseFacts],
     expected: Expectations,
-    named_channels: Sequence[str] = (),
-    named_labels: Mapping[int, str] = MappingProxyType({}),
+    named_channels: Sequence[str],
+    named_labels: Mapping[int, str],
 ) -> list[Finding]:
     """Every finding of the cases, and those that only all cases together show; errors first.
 
