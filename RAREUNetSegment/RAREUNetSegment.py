@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +28,7 @@ if str(Path(__file__).parent) not in sys.path:  # rareunet and RAREUNetSegmentLi
 
 from RAREUNetSegmentLib import dependencies, models, outlook, region, samples, scene, segments
 from RAREUNetSegmentLib.choices import Device, EntryDepth, depth_number
-from RAREUNetSegmentLib.run import Failed, Finished, InProcess, Run
+from RAREUNetSegmentLib.run import Failed, Finished, Run
 from RAREUNetSegmentLib.run_display import RunDisplay
 from RAREUNetSegmentLib.run_request import Request
 from RAREUNetSegmentLib.worker_client import shared_worker
@@ -327,14 +326,7 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
         from RAREUNetSegment import RAREUNetSegmentLogic
         logic = RAREUNetSegmentLogic()
         segmentationNode = logic.process(slicer.util.getNode("MRHead"), regionOfInterest=slicer.util.getNode("R"))
-
-    Args:
-        predictorFactory: makes a predictor of (model, device), which then runs within Slicer; None takes the worker.
     """
-
-    def __init__(self, predictorFactory: Callable[[str, str], Any] | None = None) -> None:
-        ScriptedLoadableModuleLogic.__init__(self)
-        self.predictorFactory = predictorFactory
 
     def getParameterNode(self) -> RAREUNetSegmentParameterNode:
         return RAREUNetSegmentParameterNode(super().getParameterNode())
@@ -387,15 +379,13 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
         memoryGb: float,
     ) -> Run:
         """A run that is still to be started; takes what process() takes. Packages that are missing are installed."""
-        if not self.predictorFactory:
-            dependencies.ensure_packages()  # first: while it asks and installs, the scene can change
+        dependencies.ensure_packages()  # first: while it asks and installs, the scene can change
         nodes = list(volumeNode) if isinstance(volumeNode, (list, tuple)) else [volumeNode]
         channels, box = scene.volumes_from_nodes(nodes), scene.region_from_node(regionOfInterest)
         if outputSegmentation is not None:
             scene.check_node("outputSegmentation", outputSegmentation, "vtkMRMLSegmentationNode")
         request = Request(channels, box, model, device, depth_number(entryDepth), force, memoryGb or None)
-        engine = InProcess(self.predictorFactory) if self.predictorFactory else shared_worker()
-        return Run(engine, nodes, request, outputSegmentation)
+        return Run(shared_worker(), nodes, request, outputSegmentation)
 
 
 class RAREUNetSegmentTest(ScriptedLoadableModuleTest):

@@ -140,6 +140,38 @@ def make_labels(values=(5, 9), names=("Front", "Back")):
     return tuple(Label(value, name, color, TERMINOLOGY) for value, name, color in rows)
 
 
+def answer_by(predictor):
+    """From now on the module's runs are answered by this predictor, at once."""
+    sys.modules["RAREUNetSegment"].shared_worker = lambda: InstantWorker(predictor)
+
+
+class InstantWorker:
+    """Stands for the worker process: segment() returns when the predictor has answered or failed."""
+
+    busy = False
+
+    def __init__(self, predictor):
+        self.predictor = predictor
+
+    def segment(self, request, on_progress, on_answer, on_failure):
+        from rareunet.channel_grids import join_channels
+        from rareunet.worker import failures
+
+        try:
+            answer = self.predictor.predict(
+                join_channels(request.channels, request.channels[0].name),
+                request.region,
+                request.entry_depth,
+                force=request.force,
+                memory_gb=request.memory_gb,
+                progress=on_progress,
+            )
+        except Exception as error:
+            on_failure(failures.from_exception(0, error))
+        else:
+            on_answer(answer)
+
+
 class FakePredictor:
     """Finds the first label where the scan is above 1000 and the second where it is below -1000; as the core does,
     it answers on the scan's grid.

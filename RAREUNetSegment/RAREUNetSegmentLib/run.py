@@ -11,14 +11,14 @@ import slicer
 import slicer.util
 import vtk
 
-from rareunet.channel_grids import join_channels
 from rareunet.prediction import Prediction
 from rareunet.wording import capital
 from rareunet.worker import failures as worker_failures
 from rareunet.worker.protocol import Failure
 from RAREUNetSegmentLib import own_segments, segments
 from RAREUNetSegmentLib.run_report import make_report
-from RAREUNetSegmentLib.run_request import OnAnswer, OnFailure, OnProgress, Request
+from RAREUNetSegmentLib.run_request import OnProgress, Request
+from RAREUNetSegmentLib.worker_client import WorkerClient
 
 MILLISECONDS_BETWEEN_EVENTS = 20
 
@@ -55,55 +55,20 @@ class Failed:
         return ValueError(self.text) if self.refused else SegmentationError(self.text, self.report)
 
 
-class InProcess:
-    """Takes the place of the worker: predicts here and now, with predictors of a factory.
-
-    Args:
-        factory: makes a predictor of (model, device).
-    """
-
-    def __init__(self, factory: Callable[[str, str], Any]) -> None:
-        self._factory = factory
-
-    def segment(
-        self, request: Request, on_progress: OnProgress, on_answer: OnAnswer, on_failure: OnFailure
-    ) -> None:
-        try:
-            predictor = self._factory(request.model, request.device)
-            prediction = predictor.predict(
-                join_channels(request.channels, request.channels[0].name),
-                request.region,
-                request.entry_depth,
-                force=request.force,
-                memory_gb=request.memory_gb,
-                progress=on_progress,
-            )
-        except Exception as error:
-            on_failure(worker_failures.from_exception(0, error))
-            return
-        on_answer(prediction)
-
-    busy = False  # whenever anyone else can ask
-
-    def cancel(self) -> None:
-        """Nothing to do: segment() has returned."""
-
-    def wait(self, milliseconds: int) -> None:
-        """Nothing to wait for."""
-
-
 class Run:
-    """Segments nodes through an engine (WorkerClient or InProcess) and writes the result into the scene.
+    """Segments nodes in the worker and writes the result into the scene.
 
     Args:
-        engine: where the predictor is.
+        worker: where the predictor is.
         nodes: the scan's volume nodes, one for each channel.
         request: the scan's voxels and how to segment them.
         target: segmentation node to write to; None for a new one.
     """
 
-    def __init__(self, engine: Any, nodes: Sequence[Any], request: Request, target: Any = None) -> None:
-        self._engine, self._nodes, self.request, self._target = engine, list(nodes), request, target
+    def __init__(
+        self, worker: WorkerClient, nodes: Sequence[Any], request: Request, target: Any = None
+    ) -> None:
+        self._worker, self._nodes, self.request, self._target = worker, list(nodes), request, target
         self._seen = [_NodeState.of(node) for node in self._nodes]
         self.outcome: Finished | Failed | None = None
 
@@ -131,11 +96,11 @@ class Run:
             self.outcome = self._describe(failure)
             on_failed(self.outcome)
 
-        self._engine.segment(self.request, on_progress, finish, fail)
+        self._worker.segment(self.request, on_progress, finish, fail)
 
     def cancel(self) -> None:
         """Drops it; the scene stays as it is."""
-        self._engine.cancel()
+        self._worker.cancel()
 
     def wait(self) -> Finished:
         """Starts it and returns when it is done; Slicer stays alive meanwhile.
@@ -147,9 +112,9 @@ class Run:
         ignore = lambda *news: None  # noqa: E731
         self.start(ignore, ignore, ignore)
         try:
-            while self.outcome is None and self._engine.busy:
+            while self.outcome is None and self._worker.busy:
                 slicer.app.processEvents()
-                self._engine.wait(MILLISECONDS_BETWEEN_EVENTS)
+                self._worker.wait(MILLISECONDS_BETWEEN_EVENTS)
         except BaseException:  # interrupted in the console
             self.cancel()
             raise

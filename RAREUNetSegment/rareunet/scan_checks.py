@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -45,7 +46,11 @@ def check_scan(volume: Volume, bundle: Bundle, region: RegionOfInterest | None, 
     """
     _check_channels(volume, bundle)
     box = _used_box(volume, region)
-    return [*_voxel_warnings(volume, box), *_field_of_view_warnings(volume, bundle, box, region, force)]
+    return [
+        *_equal_channel_warnings(volume, bundle, box),
+        *_voxel_warnings(volume, box),
+        *_field_of_view_warnings(volume, bundle, box, region, force),
+    ]
 
 
 def is_like_label_map(channel: np.ndarray) -> bool:
@@ -82,6 +87,16 @@ def _used_box(volume: Volume, region: RegionOfInterest | None) -> Box:
             " centres: move it onto the scan, or enlarge it."
         )
     return box
+
+
+def _equal_channel_warnings(volume: Volume, bundle: Bundle, box: Box) -> list[str]:
+    names = [channel["name"] for channel in bundle.channels]
+    channels = list(zip(names, volume.voxels[(slice(None), *box)], strict=True))
+    return [
+        f"the channels {one} and {other} of {volume.name} are the same scan: check that the right ones were chosen."
+        for (one, ours), (other, theirs) in combinations(channels, 2)
+        if np.array_equal(ours, theirs, equal_nan=True)
+    ]
 
 
 def _voxel_warnings(volume: Volume, box: Box) -> list[str]:

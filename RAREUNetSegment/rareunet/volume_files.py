@@ -10,6 +10,7 @@ import errno
 import os
 import re
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -95,9 +96,9 @@ def find_scans(paths: Sequence[FilePath], channels: int) -> list[Path | list[Pat
     """Scans that are meant by files and folders, each ready for read_volume.
 
     A file is itself, also where it does not exist, so that one wrong name does not stop the other scans. A
-    folder (not its subfolders) gives its images in the order of their names, with channel files case_0000,
-    case_0001 ... as one list; a folder of DICOM files alone is one scan. Hidden files and Slicer's segmentations are
-    left out.
+    folder (not its subfolders) gives its images in the order of their names; a folder of DICOM files alone is one scan.
+    Channel files case_0000, case_0001 ... are one list. Hidden files and Slicer's segmentations in folders are left
+    out.
 
     Args:
         channels: how many the model has; for one channel such numbers count scans, and each file is one.
@@ -106,8 +107,12 @@ def find_scans(paths: Sequence[FilePath], channels: int) -> list[Path | list[Pat
         ValueError: a folder holds no scan, or DICOM files beside other images.
     """
     scans: list[Path | list[Path]] = []
-    for path in map(Path, paths):
-        scans += _scans_in_folder(path, channels) if path.is_dir() else [path]
+    for are_folders, group in groupby(map(Path, paths), Path.is_dir):
+        named = list(group)
+        if are_folders:
+            scans += [scan for folder in named for scan in _scans_in_folder(folder, channels)]
+        else:
+            scans += _channels_joined(named, channels) if channels > 1 else named
     return scans
 
 
@@ -178,15 +183,22 @@ def _scans_in_folder(folder: Path, model_channels: int) -> list[Path | list[Path
             f"{folder} holds DICOM files and other images ({some([image.name for image in images])}): move one kind"
             " elsewhere, or name the image files themselves."
         )
-    groups: dict[str, list[Path]] = {}
-    for file in images:
-        groups.setdefault(case_name([file]), []).append(file)
+    return _channels_joined(images, model_channels)
+
+
+def _channels_joined(files: Sequence[Path], model_channels: int) -> list[Path | list[Path]]:
+    """The files, those of one folder that are called case_0000, case_0001 ... as one list in that order."""
+    groups: dict[tuple[Path, str], list[Path]] = {}
+    for file in files:
+        groups.setdefault((file.parent, case_name([file])), []).append(file)
     scans: list[Path | list[Path]] = []
-    for case, channels in groups.items():
+    for (_, case), channels in groups.items():
         # Numbers that do not count from 0000 are part of the name: scan_2023, scan_2024.
         counted = [f"{case}_{i:04d}" for i in range(len(channels))]
-        are_channels = [case_name(file) for file in channels] == counted
-        scans += [channels] if are_channels and (model_channels > 1 or len(channels) == 1) else channels
+        are_channels = sorted(map(case_name, channels)) == counted
+        scans += (
+            [sorted(channels)] if are_channels and (model_channels > 1 or len(channels) == 1) else channels
+        )
     return scans
 
 

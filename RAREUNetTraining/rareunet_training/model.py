@@ -21,6 +21,8 @@ from rareunet.wording import some
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.data.samples import SampleFacts
 
+ENCODER_FIELDS = ("filters", "max_filters", "encoder_convolutions", "residual_blocks")
+
 
 def describe_bundle(config: TrainingConfig, training: Sequence[SampleFacts]) -> Bundle:
     """The bundle without weights. A baseline has no gateways, so the one entry depth 0.
@@ -105,10 +107,12 @@ def take_weights(network: RAREUNet, bundle: Bundle) -> None:
 
 
 def _differences(bundle: Bundle, network: RAREUNet) -> str:
-    """In what a model's architecture differs from a network's."""
+    """In what a model's encoder differs from a network's."""
     theirs, ours = asdict(bundle.architecture), asdict(network.architecture)
     return ", ".join(
-        f"{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]
+        f"{name} {theirs[name]} there, {ours[name]} here"
+        for name in ENCODER_FIELDS
+        if theirs[name] != ours[name]
     )
 
 

@@ -55,12 +55,13 @@ RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {
     "at least 0": (
         lambda value: value >= 0,
         (
-            "data.validation_cases", "fit.seed", "fit.weight_decay", "fit.warm_up_epochs", "fit.plateau_patience",
+            "data.validation_cases", "fit.weight_decay", "fit.warm_up_epochs", "fit.plateau_patience",
             "fit.workers", "fit.patience", "fit.checkpoint_minutes", "loss.consistency",
             "augmentation.rotation_degrees", "augmentation.elastic_magnitude", "augmentation.noise",
             "augmentation.blur", "augmentation.bias",
         ),
     ),
+    "0 to 4294967295": (lambda value: 0 <= value < 2**32, ("fit.seed",)),
     "0 to 1": (
         lambda value: 0 <= value <= 1,
         ("loss.alpha", "fit.foreground_crops", "augmentation.elastic_probability"),

@@ -142,14 +142,12 @@ def test_forced_depth_keeps_what_is_near_enough():
     assert route_for((5, 4, 1), entry_depth=2).network_spacing_mm == (5, 4, 4)
 
 
-@pytest.mark.parametrize(
-    ("spacing", "warned"), [(8, False), (10, False), (10.1, True), (12, True), (20, True)]
-)
+@pytest.mark.parametrize(("spacing", "warned"), [(8, False), (9, False), (9.1, True), (10, True), (20, True)])
 def test_coarser_than_the_range_warns_and_names_it(spacing, warned):
     route = route_for((spacing, 1, 1))
     assert bool(route.warnings) == warned
     if warned:
-        assert "0.8 to 10.0 mm" in route.warnings[0]
+        assert "0.8 to 9.0 mm" in route.warnings[0]
         assert route.warnings[0].startswith("z ")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rareunet.architecture import Architecture
 from rareunet.geometry import RegionOfInterest
 from rareunet.predictor import Predictor
 from rareunet.scan_checks import is_like_label_map
@@ -100,3 +101,14 @@ def test_region_beside_the_scan_says_where_both_lie(predictor, make_scan):
         ValueError, match=r"\(R 90 to 110, A -5 to 5, S 0 to 10 mm\) lies outside the scan \(R "
     ):
         predictor.predict(make_scan(), RegionOfInterest((100.0, 0.0, 5.0), (20.0, 10.0, 10.0)))
+
+
+def test_one_scan_in_the_place_of_two_channels_is_warned_of(make_bundle, make_scan):
+    architecture = Architecture(in_channels=3, classes=3, stages=4, filters=2, max_filters=8)
+    channels = ({"name": "T1"}, {"name": "T2"}, {"name": "FLAIR"})
+    predictor = Predictor(make_bundle(architecture=architecture, channels=channels), "cpu")
+    scan = make_scan(channels=3)
+    assert not told(predictor.predict(scan).warnings, "same scan")
+    scan.voxels[2] = scan.voxels[0]
+    (warning,) = told(predictor.predict(scan).warnings, "same scan")
+    assert "channels T1 and FLAIR of" in warning

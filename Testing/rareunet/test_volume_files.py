@@ -171,6 +171,20 @@ def test_a_file_is_itself(tmp_path):
     ]
 
 
+def test_named_channel_files_are_one_scan_for_a_model_with_several_channels(tmp_path):
+    (tmp_path / "folder").mkdir()
+    inside = tmp_path / "folder" / "c.nii"
+    inside.touch()
+    a, b, other = (
+        [folder / f"{case}_000{i}.nii" for i in (0, 1)]
+        for case, folder in (("a", tmp_path), ("b", tmp_path), ("a", tmp_path / "other"))
+    )
+    named = [a[1], b[0], other[0], a[0], tmp_path / "folder", other[1], b[1]]
+    assert find_scans(named, 2) == [a, [b[0]], [other[0]], inside, other[1], b[1]]
+    assert find_scans([*b, *a, *other], 2) == [b, a, other]
+    assert find_scans(named, 1) == [*named[:4], inside, *named[5:]]
+
+
 def test_a_dicom_folder_is_one_scan(tmp_path):
     folder = dicom(tmp_path / "knee")
     assert find_scans([folder], 1) == [folder]

@@ -108,6 +108,7 @@ def test_overrides_are_written_as_in_python_or_toml(override, value):
         ("fit.wide_patch=[16]", "fit.wide_patch is .* three positive numbers"),
         ("fit.workers=-1", "fit.workers is -1: at least 0"),
         ("data.fold=-2", "data.fold is -2: a fold from 0 on, or -1 to train on all cases"),
+        ("fit.seed=4294967296", "fit.seed is 4294967296: 0 to 4294967295 is needed"),
         ("fit.ema_decay=1", "fit.ema_decay is 1.0: at least 0 and below 1"),
         ("loss.alpha=1.5", "loss.alpha is 1.5: 0 to 1"),
         ("loss.alpha=-0.1", "loss.alpha is -0.1: 0 to 1"),

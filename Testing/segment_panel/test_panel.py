@@ -11,6 +11,7 @@ from segment_helpers import (
     MODULE,
     FakePredictor,
     add_scan,
+    answer_by,
     finish_run,
     make_labels,
     scan_with_blobs,
@@ -18,9 +19,9 @@ from segment_helpers import (
 )
 
 
-def use_fake(panel, **options):
+def use_fake(**options):
     predictor = FakePredictor(**options)
-    panel.logic.predictorFactory = lambda model, device: predictor
+    answer_by(predictor)
     return predictor
 
 
@@ -31,7 +32,7 @@ def test_nothing_chosen(panel):
 
 
 def test_apply_with_a_fake_predictor(panel, slicer_app):
-    predictor = use_fake(panel)
+    predictor = use_fake()
     panel._parameterNode.inputVolume = add_scan(scan_with_blobs(), name="patient")
     panel.ui.entryDepthComboBox.setCurrentIndex(1)
     panel.ui.applyButton.click()
@@ -50,7 +51,7 @@ def test_apply_with_a_fake_predictor(panel, slicer_app):
 
 
 def test_second_scan_does_not_replace_the_first_result(panel):
-    use_fake(panel)
+    use_fake()
     panel._parameterNode.inputVolume = add_scan(scan_with_blobs(), name="first")
     panel.ui.applyButton.click()
     panel.ui.applyButton.click()
@@ -62,7 +63,7 @@ def test_second_scan_does_not_replace_the_first_result(panel):
 
 
 def test_output_follows_where_a_changed_segmentation_was_left_alone(panel):
-    use_fake(panel)
+    use_fake()
     panel._parameterNode.inputVolume = add_scan(scan_with_blobs())
     panel.ui.applyButton.click()
     (first,) = segmentations()
@@ -75,7 +76,7 @@ def test_output_follows_where_a_changed_segmentation_was_left_alone(panel):
 
 def test_a_second_region_goes_into_a_segmentation_of_its_own(panel):
     """As for the other hippocampus of the same scan."""
-    use_fake(panel)
+    use_fake()
     assert panel.ui.outputSelector.noneDisplay in panel.ui.outputSelector.toolTip
     panel._parameterNode.inputVolume = add_scan(scan_with_blobs())
     panel.ui.applyButton.click()
@@ -89,7 +90,7 @@ def test_a_second_region_goes_into_a_segmentation_of_its_own(panel):
 def test_failure_is_shown_and_leaves_the_scene(panel, slicer_app):
     import slicer
 
-    use_fake(panel, error=ValueError("the scan is odd: choose another one."))
+    use_fake(error=ValueError("the scan is odd: choose another one."))
     panel._parameterNode.inputVolume = add_scan(scan_with_blobs())
     before = slicer.mrmlScene.GetNumberOfNodes()
     panel.ui.applyButton.click()
@@ -195,7 +196,7 @@ def test_scans_that_were_chosen_once_are_let_go(panel):
 def test_closing_the_scene_empties_the_panel(panel):
     import slicer
 
-    use_fake(panel)
+    use_fake()
     panel._parameterNode.inputVolume = add_scan(scan_with_blobs())
     panel.ui.applyButton.click()
     slicer.mrmlScene.Clear(0)
@@ -207,7 +208,7 @@ def test_closing_the_scene_empties_the_panel(panel):
 
 
 def test_logic_takes_depths_as_numbers_or_text(panel):
-    predictor = use_fake(panel)
+    predictor = use_fake()
     node = add_scan(scan_with_blobs())
     for depth in ("auto", "2", 2, None):
         panel.logic.process(node, entryDepth=depth)
@@ -217,7 +218,7 @@ def test_logic_takes_depths_as_numbers_or_text(panel):
 
 
 def test_memory_is_automatic_unless_it_is_given(panel):
-    predictor = use_fake(panel)
+    predictor = use_fake()
     spin_box = panel.ui.memorySpinBox
     assert spin_box.text == "Automatic"
     panel._parameterNode.inputVolume = add_scan(scan_with_blobs())
@@ -268,8 +269,8 @@ def test_label_names_in_the_result_are_escaped():
 
 OPEN_A_SAVED_SCENE = """
 import slicer.util
-from segment_helpers import FakePredictor, add_scan, scan_with_blobs
-panel.logic.predictorFactory = lambda model, device: FakePredictor()
+from segment_helpers import FakePredictor, add_scan, answer_by, scan_with_blobs
+answer_by(FakePredictor())
 panel._parameterNode.inputVolume = add_scan(scan_with_blobs(), name="saved")
 panel.ui.applyButton.click()
 assert slicer.util.saveScene({file!r})

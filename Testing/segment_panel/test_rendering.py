@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from segment_helpers import MODULE, FakePredictor, make_labels, save_tiny_model
+from segment_helpers import MODULE, FakePredictor, answer_by, make_labels, save_tiny_model
 
 from rareunet.volume_files import read_volume
 
@@ -53,7 +53,7 @@ def panel(slicer_app, tmp_path, monkeypatch):
     representation = module.widgetRepresentation()
     widget = representation.self()
     labels = make_labels((1, 2), ("Anterior hippocampus", "Posterior hippocampus"))
-    widget.logic.predictorFactory = lambda model, device: ReferencePredictor(labels)
+    answer_by(ReferencePredictor(labels))
     representation.enter()
     yield widget
     standin.unload_module(module)

@@ -8,6 +8,7 @@ from segment_helpers import (
     FakePredictor,
     add_scan,
     add_transform,
+    answer_by,
     make_labels,
     scan_with_blobs,
 )
@@ -24,9 +25,8 @@ def make_logic(slicer_app):
     module = standin.load_module(MODULE)
 
     def make(predictor=None):
-        return sys.modules["RAREUNetSegment"].RAREUNetSegmentLogic(
-            lambda model, device: predictor or FakePredictor()
-        )
+        answer_by(predictor or FakePredictor())
+        return sys.modules["RAREUNetSegment"].RAREUNetSegmentLogic()
 
     yield make
     standin.unload_module(module)

@@ -1,8 +1,10 @@
 """Slices of 6.5 mm and more beside finer axes: should they enter at depth 3, or at depth 2, resampled to 4 mm?
+And where does the model's range end?
 
     python docs/study/very_thick.py MODEL ... --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
 
-Prints the Dice of both, on the scan's grid. The second is the rule, see rareunet.routing.DEEPEST_ALONE.
+Prints the Dice of both, on the scan's grid. The second is the rule, see rareunet.routing.DEEPEST_ALONE; the range ends
+at COARSEST_IN_RANGE.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ from rareunet.wording import times
 from rareunet_training.evaluation.conditions import coarser
 from rareunet_training.evaluation.evaluate import evaluate
 
-SPACINGS_SAR = [(6.5, 1, 1), (7, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 8), (9, 1, 1), (8, 2, 2), (8, 4, 4)]
+SPACINGS_SAR = [
+    (6.5, 1, 1), (7, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 8), (8, 2, 2), (8, 4, 4),
+    (9, 1, 1), (1, 9, 1), (1, 1, 9), (10, 1, 1), (1, 10, 1), (1, 1, 10), (12, 1, 1), (1, 12, 1), (1, 1, 12),
+]  # fmt: skip
 CONDITIONS = [coarser(times(spacing), spacing) for spacing in SPACINGS_SAR]
 
 

@@ -12,9 +12,9 @@ from rareunet.whole_files import check_report_path
 DESCRIPTION = """\
 Segments scans and writes DIR/<case>.nii.gz for each, on the scan's own grid.
 
-A folder stands for the scans in it (for a model with several channels, case_0000, case_0001 ... are the channels
-of one scan); a folder that holds one DICOM series is a scan itself. The model is loaded once. A scan that fails is
-named with its reason and the others go on."""
+A folder stands for the scans in it; a folder that holds one DICOM series is a scan itself. For a model with several
+channels, files called case_0000, case_0001 ... are the channels of one scan. The model is loaded once. A scan that
+fails is named with its reason and the others go on."""
 
 EXIT_CODES = """\
 exit codes: 0 all scans done; 1 a scan failed; 2 wrong usage, nothing was done; 130 interrupted (Ctrl-C, SIGTERM).

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rareunet.bundle import Bundle
+from rareunet.wording import some
 from rareunet_training.evaluation.comparison import check_terms, terms_of
 from rareunet_training.evaluation.resolution_card import with_card
 from rareunet_training.evaluation.score_files import ScoreSet
 from rareunet_training.evaluation.scoring import model_facts
+from rareunet_training.model import case_hash
 
 COMMON_FACTS = ("name", "version", "presented", "parameters")  # what models of several folds may share
 
@@ -67,8 +69,8 @@ def with_card_of(bundle: Bundle, pooled: ScoreSet) -> Bundle:
     Its certainty limit becomes theirs, and stays where only label maps were scored.
 
     Raises:
-        ValueError: the scores are of other structures, another network, scans presented in another way, or displaced
-            labels alone.
+        ValueError: the scores are of other structures, another network, cases that the bundle was not trained on, scans
+            presented in another way, or displaced labels alone.
     """
     labels = tuple(label.name for label in bundle.labels)
     if pooled.labels != labels:
@@ -79,6 +81,12 @@ def with_card_of(bundle: Bundle, pooled: ScoreSet) -> Bundle:
     if presented := _presented(pooled):
         raise ValueError(
             f"these scores are of scans that were presented in another way ({presented}): evaluate without --baseline."
+        )
+    learnt, names = bundle.case_hashes, list(pooled.references)
+    if learnt and (others := [name for name in names if case_hash(name) not in learnt]):
+        raise ValueError(
+            f"{bundle.name} was not trained on {len(others)} of the {len(names)} scored cases ({some(others)}): a card"
+            " out of fold is of the model's own cases. For a card from other cases run evaluate --write-card."
         )
     own, scored = model_facts(bundle)["parameters"], pooled.model.get("parameters", 0)
     if scored and scored != own:

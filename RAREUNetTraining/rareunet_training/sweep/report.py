@@ -64,12 +64,12 @@ def write_report(plan: SweepPlan, study: optuna.Study) -> None:
 
 
 def _write_csv(plan: SweepPlan, study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-    died, table = replaced_trials(study), plan.output / "sweep.csv"
+    replaced, table = replaced_trials(study), plan.output / "sweep.csv"
     with replacing(table) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["trial", "state", "mean_dice", "epoch", "seconds", "folder", *plan.space])
         for trial in trials:
-            state = "died" if trial.number in died else STATES[trial.state]
+            state = replaced.get(trial.number, STATES[trial.state])
             dice = trial.intermediate_values.get(trial.last_step or 0)
             writer.writerow(
                 [

@@ -109,15 +109,19 @@ def run_trials(
 
 
 def trials_taken(study: optuna.Study) -> int:
-    """Trials that ended or run; one that died counts by the trial that goes on for it."""
-    trials, died = study.get_trials(deepcopy=False), replaced_trials(study)
-    return sum(trial.state != TrialState.WAITING and trial.number not in died for trial in trials)
+    """Trials that ended or run; one that another goes on for counts by that one."""
+    trials, replaced = study.get_trials(deepcopy=False), replaced_trials(study)
+    return sum(trial.state != TrialState.WAITING and trial.number not in replaced for trial in trials)
 
 
-def replaced_trials(study: optuna.Study) -> set[int]:
-    """Numbers of the trials that died and that another goes on for."""
-    attributes = [trial.user_attrs for trial in study.get_trials(deepcopy=False)]
-    return {known[REPLACES_KEY] for known in attributes if REPLACES_KEY in known}
+def replaced_trials(study: optuna.Study) -> dict[int, str]:
+    """Numbers of the trials that another goes on for, and how they ended: "died" or "stopped"."""
+    trials = study.get_trials(deepcopy=False)
+    ends = {}
+    for trial in trials:
+        if (number := trial.user_attrs.get(REPLACES_KEY)) is not None:
+            ends[number] = "died" if _attempt(trial) > _attempt(trials[number]) else "stopped"
+    return ends
 
 
 def queue_dead_trials(plan: SweepPlan, study: optuna.Study) -> None:
@@ -177,7 +181,7 @@ def _run_trial(plan: SweepPlan, study: optuna.Study, train: Train) -> FrozenTria
 
 def _queue_again(study: optuna.Study, trial: FrozenTrial, died: bool = True) -> None:
     """Queues a trial to go on from its checkpoint. One that died too often is given up, one that was stopped is not."""
-    attempt = trial.user_attrs.get(ATTEMPT_KEY, 1)
+    attempt = _attempt(trial)
     if died and attempt >= MOST_ATTEMPTS:
         return
     attributes = {
@@ -193,6 +197,10 @@ def _queue_again(study: optuna.Study, trial: FrozenTrial, died: bool = True) -> 
         intermediate_values=trial.intermediate_values,
     )
     study.add_trial(again)
+
+
+def _attempt(trial: FrozenTrial) -> int:
+    return trial.user_attrs.get(ATTEMPT_KEY, 1)
 
 
 @contextmanager

@@ -147,8 +147,9 @@ class Trainer:
         return sorted(self.processes.gather(scores), key=lambda score: score.case)
 
     def predictor(self) -> Predictor:
-        """The averaged weights behind the path that users run."""
-        network: RAREUNet = self.average.module  # type: ignore[assignment]  # torch types it as any Module
+        """The averaged weights, rounded as a bundle stores them, behind the path that users run."""
+        network: RAREUNet = deepcopy(self.average.module)  # type: ignore[assignment]  # torch types it as any Module
+        network.load_state_dict({name: weights.half() for name, weights in network.state_dict().items()})
         return Predictor(self.bundle, str(self.device), network=network.eval())
 
     def save(self) -> None:

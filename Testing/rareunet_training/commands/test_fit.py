@@ -98,6 +98,20 @@ def test_scores_are_written_before_anyone_is_shown_them(tmp_path, monkeypatch, c
     assert json.loads(bundle.read_text())["resolution_card"]
 
 
+def test_scores_are_those_of_the_model_that_is_written(finished):
+    (folder,) = (path.parent for path in (finished / "out").glob("*/bundle.json"))
+    words = ["--config", str(finished / "balls.toml"), "--output", str(finished / "again")]
+    assert main(["evaluate", str(folder), *words]) == 0
+    ours, theirs = (
+        json.loads((finished / name / "scores.json").read_text())["scores"] for name in ("out", "again")
+    )
+    assert [untimed(score) for score in ours] == [untimed(score) for score in theirs]
+
+
+def untimed(score):
+    return {name: value for name, value in score.items() if name != "seconds"}
+
+
 def test_interrupted_command_ends_by_the_code_of_the_signal(monkeypatch, capsys):
     def interrupted(arguments):
         raise KeyboardInterrupt

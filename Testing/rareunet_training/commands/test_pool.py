@@ -10,11 +10,14 @@ from rareunet.bundle_format import WEIGHTS_FILE, hash_file, verify
 from rareunet_training.__main__ import main
 from rareunet_training.evaluation.score_files import read_scores, write_scores
 from rareunet_training.evaluation.scoring import model_facts
+from rareunet_training.model import case_hash
+
+LEARNT = [case_hash(name) for name in ("a", "b", "c")]
 
 
 @pytest.fixture
 def bundle(tmp_path):
-    return save_bundle(tmp_path / "final", training={"data": {"case_hashes": ["1"]}})
+    return save_bundle(tmp_path / "final", training={"data": {"case_hashes": LEARNT}})
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def test_card_of_the_final_model_is_that_of_the_folds(fold, bundle, capsys):
     assert rows == [("native", 3, 0.866667), ("scale 1 (aligned)", 3, 0.866667)]  # no displaced labels
     source = written.training["resolution_card"]
     assert source.startswith("Out of fold: 3 cases (blobs, fold 0; blobs, fold 1), each scored by a model")
-    assert written.training["data"] == {"case_hashes": ["1"]}
+    assert written.training["data"] == {"case_hashes": LEARNT}
     assert hash_file(bundle.folder / WEIGHTS_FILE) == weights
 
 

@@ -8,6 +8,7 @@ from evaluation_helpers import FOLD_CONDITIONS, fold_scores, save_bundle, scored
 from rareunet_training.evaluation.pooling import pool, with_card_of
 from rareunet_training.evaluation.scores import Score
 from rareunet_training.evaluation.scoring import model_facts
+from rareunet_training.model import case_hash
 
 
 @pytest.fixture
@@ -85,3 +86,11 @@ def test_protocols_with_the_same_conditions_are_alike(fold):
 def test_scores_that_describe_another_model_make_no_card(fold, bundle, changes, message):
     with pytest.raises(ValueError, match=message):
         with_card_of(bundle, pool([fold(0, ["a"], **changes)]))
+
+
+def test_card_is_of_the_models_own_cases(tmp_path, fold):
+    learnt = [case_hash(name) for name in "abc"]
+    bundle = save_bundle(tmp_path / "all", training={"data": {"case_hashes": learnt}})
+    assert with_card_of(bundle, pool([fold(0, ["a"]), fold(1, ["b"])])).resolution_card
+    with pytest.raises(ValueError, match=r"not trained on 2 of the 3 scored cases \(x, y\)"):
+        with_card_of(bundle, pool([fold(0, ["a", "x"]), fold(1, ["y"])]))

@@ -247,9 +247,14 @@ def test_an_interrupted_trial_goes_on_in_its_folder(plan, error):
     assert calls[0] == calls[1]
     assert calls[1][0] == "trial_0000"
     assert trial.intermediate_values == {2: 0.5, 4: 0.6}
+    assert states_told(plan, study) == ["stopped", "finished"]
+
+
+def states_told(plan, study):
+    """The state of each trial in sweep.csv."""
     write_report(plan, study)
-    rows = list(csv.DictReader((plan.output / "sweep.csv").read_text(encoding="utf-8").splitlines()))
-    assert [row["state"] for row in rows] == ["died", "finished"]
+    rows = csv.DictReader((plan.output / "sweep.csv").read_text(encoding="utf-8").splitlines())
+    return [row["state"] for row in rows]
 
 
 def test_a_trial_that_is_stopped_often_is_never_given_up(plan, monkeypatch):
@@ -290,6 +295,7 @@ def test_a_trial_whose_worker_died_is_done_by_another(plan, monkeypatch):
     assert trial.params == dead.params
     assert plan.folder(trial) == plan.folder(dead)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert states_told(plan, study) == ["died", "finished"]
 
 
 def test_a_trial_that_kills_its_worker_each_time_is_given_up(plan, monkeypatch):

@@ -180,7 +180,9 @@ def test_training_can_begin_with_a_trained_model(tmp_path):
     assert set(second.bundle.training["data"]["case_hashes"]) == set(bundle.training["data"]["case_hashes"])
     assert second.bundle.training["started_from"]["sha256"] == bundle.sha256
     other = make_trainer(tmp_path / "other", 'model.network={"filters": 8, "stages": 3, "gateways": 2}')
-    with pytest.raises(ValueError, match=r"has another shape \(filters 4 there, 8 here, "):
+    with pytest.raises(
+        ValueError, match=r"another shape \(filters 4 there, 8 here, max_filters 16 there, 256 here\)"
+    ):
         other.start_from(bundle)
 
 
