@@ -69,7 +69,7 @@ class RAREUNetTraining(ScriptedLoadableModule):
         self.parent.helpText = _(
             "<p>Trains a RARE-UNet model on a folder of scans and label maps. <i>Check</i> looks through them first."
             " The training runs as a process of its own: Slicer can be used, or closed, meanwhile. The finished model"
-            " can then be used in the module RAREUNet Segment.</p><p>No data leaves this computer.</p>"
+            " can then be used in the module RAREUNet Segment.</p><p>No scan leaves this computer.</p>"
         )
         self.parent.acknowledgementText = _(
             "Method: S. W. Albertsen, H. S. Bjørnstrup, M. Mehdipour Ghazi: RARE-UNet: Resolution-Aligned Routing"

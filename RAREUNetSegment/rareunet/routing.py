@@ -142,6 +142,13 @@ def _route_axis(
 ) -> tuple[int, float, str]:
     """Depth, network spacing and warning ('' for none) of one axis."""
     ratio = spacing / reference
+    warning = ""
+    if ratio > 2**deepest * COARSEST_IN_RANGE + TOLERANCE:
+        warning = (
+            f"{AXIS_NAMES[axis]} has a spacing of {_mm(spacing)} mm, coarser than the model's range of"
+            f" {_mm(reference * FINEST_RESIDUAL)} to {_mm(reference * 2**deepest * COARSEST_IN_RANGE)} mm:"
+            " expect a poor result."
+        )
     depth = forced
     if depth is None:
         depth = min(max(math.floor(math.log2(ratio) + DEPTH_ROUNDING + TOLERANCE), 0), deepest)
@@ -150,18 +157,11 @@ def _route_axis(
     fine = depth == 0 or (depth == 1 and forced is None)
     coarsest = COARSEST_FINE_RESIDUAL if fine else COARSEST_RESIDUAL
     if FINEST_RESIDUAL - TOLERANCE <= residual <= coarsest + TOLERANCE:
-        return depth, spacing, ""
-    warning = ""
+        return depth, spacing, warning
     in_range = ratio < 2**deepest or residual <= COARSEST_RESIDUAL
     if forced is None and residual > coarsest and in_range and depth > 0:
         depth -= 1
         depth_spacing = reference * 2**depth
-    if ratio > 2**deepest * COARSEST_IN_RANGE + TOLERANCE:
-        warning = (
-            f"{AXIS_NAMES[axis]} has a spacing of {_mm(spacing)} mm, coarser than the model's range of"
-            f" {_mm(reference * FINEST_RESIDUAL)} to {_mm(reference * 2**deepest * COARSEST_IN_RANGE)} mm:"
-            " expect a poor result."
-        )
     return depth, depth_spacing, warning
 
 

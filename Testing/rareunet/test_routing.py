@@ -143,8 +143,9 @@ def test_forced_depth_keeps_what_is_near_enough():
 
 
 @pytest.mark.parametrize(("spacing", "warned"), [(8, False), (9, False), (9.1, True), (10, True), (20, True)])
-def test_coarser_than_the_range_warns_and_names_it(spacing, warned):
-    route = route_for((spacing, 1, 1))
+@pytest.mark.parametrize("isotropic", [False, True])
+def test_coarser_than_the_range_warns_and_names_it(spacing, warned, isotropic):
+    route = route_for((spacing, spacing, spacing) if isotropic else (spacing, 1, 1))
     assert bool(route.warnings) == warned
     if warned:
         assert "0.8 to 9.0 mm" in route.warnings[0]

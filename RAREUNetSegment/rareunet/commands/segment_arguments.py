@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--entry-depth",
         type=_entry_depth,
         metavar="auto|0..3",
-        help="auto (default) goes by the scan's spacing; 0 is the model's reference spacing, d 2^d times it",
+        help="auto (default) goes by the scan's spacing; 0 is for voxels of the model's reference spacing, d for those"
+        " 2^d times as large",
     )
     parser.add_argument(
         "--roi",

@@ -23,7 +23,7 @@ METRIC_NAMES = ("dice", "iou", "precision", "recall", "hd95_mm", "surface_dice",
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("contestants", nargs="+", help="two or more models, scores.json files or folders")
-    add_data_arguments(parser)
+    add_data_arguments(parser, "clinical and aligned")
     parser.add_argument("--metric", default="dice", choices=METRIC_NAMES, help="what is compared (dice)")
     parser.add_argument(
         "--world", action="store_true", help="on the original grid instead of the low-resolution scan's"

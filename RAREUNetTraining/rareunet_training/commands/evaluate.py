@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", default="", help="name of a packaged model or a bundle's folder")
-    add_data_arguments(parser)
+    add_data_arguments(
+        parser, "clinical and aligned; published for a model trained so, all for --predictions"
+    )
     parser.add_argument(
         "--predictions",
         type=Path,

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rareunet_training.evaluation.scoring import ScoringPlan
 
 
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+def add_data_arguments(parser: argparse.ArgumentParser, usual_protocol: str) -> None:
+    """Which scans, and how they are presented; `usual_protocol` says in words what is scored without --protocol."""
     parser.add_argument(
         "--config", type=Path, help="configuration of the training: its held-out fold is scored"
     )
@@ -28,8 +29,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         choices=("clinical", "aligned", "published", "all"),
-        help="conditions to present the scans under (clinical and aligned; published for a model trained so, all for"
-        " --predictions)",
+        help=f"conditions to present the scans under ({usual_protocol})",
     )
     parser.add_argument(
         "--shape",
