@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,10 +29,11 @@ if str(Path(__file__).parent) not in sys.path:  # rareunet and RAREUNetSegmentLi
     sys.path.insert(0, str(Path(__file__).parent))
 
 from RAREUNetSegmentLib import dependencies, models, outlook, region, samples, scene, segments
-from RAREUNetSegmentLib.choices import Device, EntryDepth, depth_number
+from RAREUNetSegmentLib.choices import Device, EntryDepth, depth_number, structure_names
 from RAREUNetSegmentLib.run import Failed, Finished, Run
 from RAREUNetSegmentLib.run_display import RunDisplay
 from RAREUNetSegmentLib.run_request import Request
+from RAREUNetSegmentLib.structure_list import StructureList, chosen, left_out
 from RAREUNetSegmentLib.worker_client import shared_worker
 
 
@@ -64,6 +67,7 @@ class RAREUNetSegmentParameterNode:
     regionOfInterest - part of the scan to segment; None for all of it.
     model - name of a packaged model, or a bundle's folder.
     outputSegmentation - where to; None makes a new node.
+    leftOut - the model's structures that the segmentation is not to hold, a JSON list of names.
     device, entryDepth, memoryGb, force - see RAREUNetSegmentLogic.process.
     """
 
@@ -74,6 +78,7 @@ class RAREUNetSegmentParameterNode:
     regionOfInterest: vtkMRMLMarkupsROINode
     model: str = "hippocampus"
     outputSegmentation: vtkMRMLSegmentationNode
+    leftOut: str = "[]"
     device: Device = Device.AUTO
     entryDepth: EntryDepth = EntryDepth.AUTO
     memoryGb: Annotated[float, WithinRange(0, 1024)] = 0.0
@@ -106,6 +111,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.modelComboBox.addItem(title, name)
         self.ui.modelComboBox.addItem(_("From a folder..."), "")
         self.ui.modelFolderEdit.filters = ctk.ctkPathLineEdit.Dirs | ctk.ctkPathLineEdit.Readable
+        self.structureList = StructureList(self.ui.structuresList, self.onStructuresChanged)
         self.runDisplay = RunDisplay(self.ui)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -177,6 +183,10 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not isValid:
             self.onModelFolderChanged("")
 
+    def onStructuresChanged(self, leftOut: list[str]) -> None:
+        if self._parameterNode:
+            self._parameterNode.leftOut = json.dumps(leftOut)
+
     def onPlaceRegion(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The region of interest could not be placed.")):
             parameters = self._parameterNode
@@ -240,6 +250,9 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             label.visible = selector.visible = number <= len(names)
             label.text = f"{names[number - 1]}:" if number <= len(names) else ""
         self.ui.inputLabel.text = f"{_('Scan')} ({names[0]}):" if names else _("Scan:")
+        structures = self._facts.structure_names if self._facts else ()
+        self.structureList.show(structures, left_out(self._parameterNode.leftOut))
+        self.ui.structuresLabel.visible = self.ui.structuresList.visible = len(structures) > 1
 
     def _showOutlook(self) -> None:
         """The lines above Apply, and whether Apply can be pressed."""
@@ -281,6 +294,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             parameters.entryDepth.value,
             parameters.force,
             parameters.memoryGb,
+            chosen(self._facts.structure_names, parameters.leftOut),
         )
         self._run = run
         self.runDisplay.begin(run.request)
@@ -341,6 +355,7 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
         entryDepth: str | int = "auto",
         force: bool = False,
         memoryGb: float = 0.0,
+        structures: Sequence[str] | None = None,
     ) -> Any:
         """Segments a scan and returns when it is done; Slicer's windows stay alive meanwhile.
 
@@ -354,6 +369,7 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
             entryDepth: "auto", or the depth at which every axis enters.
             force: segment even where the field of view is far beyond what the model was trained on.
             memoryGb: memory that the network may use beside its weights, GB; 0 for most of what is free.
+            structures: names of those that the segmentation is to hold; None for all that the model has.
 
         Returns:
             the segmentation node. Its attributes RAREUNet.* tell model, route, device and warnings.
@@ -364,7 +380,7 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
             MissingPackageError: a package is missing and was not installed.
             SegmentationError: it failed otherwise, with the scene unchanged; its `report` says more.
         """
-        options = (model, outputSegmentation, device, entryDepth, force, memoryGb)
+        options = (model, outputSegmentation, device, entryDepth, force, memoryGb, structures)
         return self.makeRun(volumeNode, regionOfInterest, *options).wait().node
 
     def makeRun(
@@ -377,6 +393,7 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
         entryDepth: str | int,
         force: bool,
         memoryGb: float,
+        structures: Sequence[str] | None,
     ) -> Run:
         """A run that is still to be started; takes what process() takes. Packages that are missing are installed."""
         dependencies.ensure_packages()  # first: while it asks and installs, the scene can change
@@ -384,7 +401,10 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
         channels, box = scene.volumes_from_nodes(nodes), scene.region_from_node(regionOfInterest)
         if outputSegmentation is not None:
             scene.check_node("outputSegmentation", outputSegmentation, "vtkMRMLSegmentationNode")
-        request = Request(channels, box, model, device, depth_number(entryDepth), force, memoryGb or None)
+        names = structure_names(structures)
+        request = Request(
+            channels, box, model, device, depth_number(entryDepth), force, memoryGb or None, names
+        )
         return Run(shared_worker(), nodes, request, outputSegmentation)
 
 

@@ -164,6 +164,7 @@ class InstantWorker:
                 request.entry_depth,
                 force=request.force,
                 memory_gb=request.memory_gb,
+                structures=request.structures,
                 progress=on_progress,
             )
         except Exception as error:
@@ -190,6 +191,7 @@ class FakePredictor:
         *,
         force=False,
         memory_gb=None,
+        structures=None,
         progress=lambda step, fraction: None,
     ):
         from rareunet.geometry import box_of_region, whole_box
@@ -198,7 +200,12 @@ class FakePredictor:
 
         self.calls.append(
             SimpleNamespace(
-                volume=volume, region=region, entry_depth=entry_depth, force=force, memory_gb=memory_gb
+                volume=volume,
+                region=region,
+                entry_depth=entry_depth,
+                force=force,
+                memory_gb=memory_gb,
+                structures=structures,
             )
         )
         progress("network", 0.5)
@@ -210,7 +217,11 @@ class FakePredictor:
         first, second = (label.value for label in self.bundle.labels)
         voxels = volume.voxels[0][box]
         label_map[box] = np.where(voxels > 1000, first, np.where(voxels < -1000, second, 0))
-        counts = {label.name: np.count_nonzero(label_map == label.value) for label in self.bundle.labels}
+        labels = tuple(
+            label for label in self.bundle.labels if structures is None or label.name in structures
+        )
+        label_map[~np.isin(label_map, [label.value for label in labels])] = 0
+        counts = {label.name: np.count_nonzero(label_map == label.value) for label in labels}
         volumes = {name: count * volume.voxel_ml for name, count in counts.items()}
         return Prediction(
             label_map=label_map,
@@ -221,7 +232,7 @@ class FakePredictor:
             certainty=0.9 if any(counts.values()) else None,
             warnings=[f"{name} was not found in this scan." for name, ml in volumes.items() if not ml],
             model={"name": self.bundle.name, "version": "1.2.3", "sha256": "ab" * 32},
-            labels=self.bundle.labels,
+            labels=labels,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 
 
 class Device(enum.Enum):
@@ -50,3 +51,19 @@ def depth_number(entry_depth: str | int | None) -> int | None:
     if not text.isdigit():
         raise ValueError(f"entry depth {entry_depth!r}: choose 'auto' or a depth from 0.")
     return int(text)
+
+
+def structure_names(structures: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    """A name, or several -> a tuple of names; None, for all that the model has, stays.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if structures is None:
+        return None
+    names = [structures] if isinstance(structures, str) else structures
+    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"structures is {structures!r}: names of the model's structures are needed, or None for all."
+        )
+    return tuple(names)

@@ -25,6 +25,7 @@ class ModelFacts:
     version: str
     deepest: int
     channel_names: tuple[str, ...]
+    structure_names: tuple[str, ...]
     reference_spacing_mm: Triple
     largest_extent_mm: Triple
     resolution_card: tuple[dict[str, Any], ...]
@@ -51,6 +52,7 @@ def read_facts(name_or_path: str) -> ModelFacts:
             version=content["version"],
             deepest=max(int(depth) for depth in content["depths"]),
             channel_names=tuple(channel["name"] for channel in content["channels"]),
+            structure_names=tuple(label["name"] for label in content["labels"]),
             reference_spacing_mm=_triple(content["reference_spacing_mm"]),
             largest_extent_mm=_triple(content["field_of_view_mm"]["largest"]),
             resolution_card=tuple(content["resolution_card"]),

@@ -36,6 +36,7 @@ class Request:
     entry_depth: int | None
     force: bool
     memory_gb: float | None = None
+    structures: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, value, kinds, accepted in (
@@ -79,6 +80,7 @@ class Request:
             entry_depth=self.entry_depth,
             force=bool(self.force),
             memory_gb=None if self.memory_gb is None else float(self.memory_gb),
+            structures=self.structures,
         )
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from rareunet.errors import BundleError
 from rareunet.geometry import Triple
 from rareunet.intensity import IntensityRule
 from rareunet.preprocessing import GridSettings
+from rareunet.wording import some
 
 if TYPE_CHECKING:
     import torch
@@ -98,6 +99,21 @@ class Bundle:
     def deepest(self) -> int:
         """Deepest entry depth that was trained."""
         return self.depths[-1]
+
+    def labels_named(self, names: Iterable[str] | None) -> tuple[Label, ...]:
+        """The structures of these names, in the model's order; all for None.
+
+        Raises:
+            ValueError: no name, or one that the model does not have.
+        """
+        if names is None:
+            return self.labels
+        wanted, known = set(names), [label.name for label in self.labels]
+        if unknown := sorted(wanted.difference(known)):
+            raise ValueError(f"{self.name} has no structure {some(unknown)}: choose from {', '.join(known)}.")
+        if not wanted:
+            raise ValueError(f"no structure is chosen: choose from {', '.join(known)}.")
+        return tuple(label for label in self.labels if label.name in wanted)
 
     @property
     def learnt_displaced(self) -> bool:

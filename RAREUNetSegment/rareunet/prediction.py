@@ -25,7 +25,7 @@ class Prediction:
         volumes_ml: volume of each structure by name, ml.
         warnings: what the user should know, as sentences.
         model: name, version and hash of the model.
-        labels: the model's structures.
+        labels: the structures that were asked for: all that the model has, unless some were chosen.
         certainty: how sure the model is, 0 to 1, see certainty.certainty_of; None where it found nothing.
         stepped_down: too little memory was free for one piece on the device that was asked for; the warnings say what
             was done instead.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +73,7 @@ class Predictor:
         *,
         force: bool = False,
         memory_gb: float | None = None,
+        structures: Iterable[str] | None = None,
         with_probabilities: bool = False,
         progress: Progress = lambda step, fraction: None,
     ) -> Prediction:
@@ -84,17 +85,19 @@ class Predictor:
             entry_depth: fixed entry depth, or None to choose each axis' depth by its spacing.
             force: segment even where the field of view is far beyond what the model was trained on.
             memory_gb: memory that the network may use beside its weights, GB; None for most of what is free.
+            structures: names of those that the answer is to hold; the others become background. None for all.
             with_probabilities: keep the class probabilities.
             progress: called with the step's name and the fraction done.
 
         Raises:
-            ValueError: wrong number of channels, no voxel in the region, unknown depth, no memory allowed.
+            ValueError: wrong number of channels, no voxel in the region, unknown depth or structure, no memory allowed.
             FieldOfViewError: the scan needs a region of interest.
             MemoryLadderError: not even small tiles on the CPU fit into the memory.
         """
         if memory_gb is not None and not memory_gb > 0:
             raise ValueError(f"memory of {memory_gb} GB: allow more than 0, or leave it to be chosen.")
         clock, bundle = _Clock(), self.bundle
+        labels = bundle.labels_named(structures)
         warnings = [*volume.notes, *check_scan(volume, bundle, region, force)]
         progress("prepare", 0.0)
         with clock.step("prepare"):
@@ -116,10 +119,12 @@ class Predictor:
             if is_constant:
                 logits[1:] = logits.min() - 1  # nothing but background
             outside = _outside(region, grid, volume)
-            label_map = _label_map(logits, grid, bundle, outside)
+            label_map = _label_map(
+                logits, grid, [x.value if x in labels else 0 for x in bundle.labels], outside
+            )
             probabilities = _probabilities(logits, grid, outside) if with_probabilities else None
-            volumes = volumes_ml(label_map, bundle.labels, volume.voxel_ml)
-            certainty = certainty_of(logits, [ml > 0 for ml in volumes.values()])
+            volumes = volumes_ml(label_map, labels, volume.voxel_ml)
+            certainty = certainty_of(logits, [volumes.get(label.name, 0) > 0 for label in bundle.labels])
         progress("finish", 1.0)
         warnings += [
             *result.notes,
@@ -138,20 +143,23 @@ class Predictor:
             volumes,
             warnings,
             {"name": bundle.name, "version": bundle.version, "sha256": self._sha256},
-            bundle.labels,
+            labels,
             certainty,
             probabilities,
             stepped_down=bool(result.notes),
         )
 
 
-def _label_map(logits: np.ndarray, grid: NetworkGrid, bundle: Bundle, outside: np.ndarray) -> np.ndarray:
+def _label_map(
+    logits: np.ndarray, grid: NetworkGrid, label_values: Sequence[int], outside: np.ndarray
+) -> np.ndarray:
     """Logits (K, Z, Y, X) on the network grid -> the labels' own values (Z, Y, X) on the scan's grid.
 
     Args:
+        label_values: of the K - 1 structures; 0 for those that are left out.
         outside: from _outside; what is background whatever the logits say.
     """
-    values = np.array([0, *(label.value for label in bundle.labels)])
+    values = np.array([0, *label_values])
     values = values.astype(np.min_scalar_type(values.max()))
     part = to_input_part(logits, grid, lambda scores: values[scores.argmax(axis=0)][np.newaxis])
     return to_input_grid(np.where(outside, values[0], part[0]), grid)

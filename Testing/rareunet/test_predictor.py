@@ -47,6 +47,35 @@ def test_labels_beyond_255_are_kept(make_bundle, make_scan):
     assert set(np.unique(label_map)) == {0, 7, 300}
 
 
+def test_structures_that_were_not_asked_for_are_background(predictor, make_scan):
+    scan = make_scan((17, 21, 19))
+    whole, nine = predictor.predict(scan), predictor.predict(scan, structures=["nine"])
+    np.testing.assert_array_equal(nine.label_map, np.where(whole.label_map == 9, 9, 0))
+    assert nine.label_map.dtype == np.uint8
+    assert nine.volumes_ml == {"nine": whole.volumes_ml["nine"]}
+    assert [label.name for label in nine.labels] == ["nine"]
+    assert nine.certainty is not None
+    both = predictor.predict(scan, structures=["nine", "five"])
+    assert both.labels == whole.labels
+    assert both.certainty == whole.certainty
+
+
+def test_only_structures_that_were_asked_for_are_missed(predictor, make_scan):
+    scan = make_scan((17, 21, 19))
+    empty = Volume(np.zeros_like(scan.voxels), scan.ijk_to_ras)
+    missed = [w for w in predictor.predict(empty, structures=["nine"]).warnings if "was not found" in w]
+    assert missed == ["nine was not found in this scan."]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["nine", "ten"], "tiny has no structure ten: choose from five, nine"), ([], "no structure is chosen")],
+)
+def test_unknown_structures_are_refused(predictor, make_scan, names, message):
+    with pytest.raises(ValueError, match=message):
+        predictor.predict(make_scan(), structures=names)
+
+
 def test_probabilities_add_up_and_agree_with_the_labels(predictor, make_scan):
     prediction = predictor.predict(make_scan(spacing=(1.0, 1.0, 3.0)), with_probabilities=True)
     assert prediction.probabilities.shape == (3, *prediction.label_map.shape)

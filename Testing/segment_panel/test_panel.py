@@ -232,6 +232,64 @@ def test_memory_is_automatic_unless_it_is_given(panel):
     assert [call.memory_gb for call in predictor.calls] == [None, 2.5, 0.5, None]
 
 
+def structure_ticks(panel):
+    """Of each row of the list, by its name."""
+    import qt
+
+    items = [panel.ui.structuresList.item(number) for number in range(panel.ui.structuresList.count)]
+    return {item.text(): item.checkState() == qt.Qt.Checked for item in items}
+
+
+def tick(panel, number, ticked):
+    """As a click on the row's box does."""
+    import qt
+
+    panel.ui.structuresList.item(number).setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
+
+
+def test_structures_that_are_not_ticked_are_left_out(panel):
+    predictor = use_fake()
+    names = panel._facts.structure_names
+    panel._parameterNode.inputVolume = add_scan(scan_with_blobs())
+    assert structure_ticks(panel) == dict.fromkeys(names, True)
+    panel.ui.applyButton.click()
+    tick(panel, 0, False)
+    assert structure_ticks(panel) == {names[0]: False, names[1]: True}
+    panel.ui.applyButton.click()
+    tick(panel, 1, False)
+    assert not panel.ui.applyButton.enabled
+    assert panel.ui.applyButton.toolTip == "Tick at least one structure."
+    tick(panel, 0, True)
+    tick(panel, 1, True)
+    panel.ui.applyButton.click()
+    assert [call.structures for call in predictor.calls] == [None, names[1:], None]
+
+
+def test_ticks_come_back_with_the_scene_and_are_the_models_own(panel):
+    names = panel._facts.structure_names
+    panel._parameterNode.inputVolume = add_scan()
+    for kept, shown in (
+        (f'["{names[1]}", "Liver"]', [True, False]),
+        ("rubbish", [True, True]),
+        ("5", [True, True]),
+    ):
+        panel._parameterNode.leftOut = kept
+        assert list(structure_ticks(panel).values()) == shown
+    panel._parameterNode.model = ""
+    assert structure_ticks(panel) == {}
+    assert not panel.ui.structuresList.visible
+
+
+def test_logic_takes_structures_by_name(panel, slicer_app):
+    predictor = use_fake()
+    node = add_scan(scan_with_blobs())
+    result = panel.logic.process(node, structures="Back")
+    assert [result.GetSegmentation().GetNthSegment(0).GetName()] == ["Back"]
+    assert result.GetSegmentation().GetNumberOfSegments() == 1
+    panel.logic.process(node, structures=["Front", "Back"])
+    assert [call.structures for call in predictor.calls] == [("Back",), ("Front", "Back")]
+
+
 def test_self_test_runs(panel):
     import slicer
 

@@ -408,6 +408,8 @@ def test_segments_of_another_model_count_as_others(make_logic):
         ("force", "no"),
         ("force", 1),
         ("memoryGb", "4"),
+        ("structures", 5),
+        ("structures", ("Front", 9)),
     ],
 )
 def test_an_argument_of_the_wrong_kind_is_named_at_once(make_logic, argument, value):

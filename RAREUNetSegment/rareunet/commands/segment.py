@@ -134,6 +134,7 @@ def _bundle(arguments: argparse.Namespace) -> Bundle:
     from rareunet.bundle import DEFAULT_MODEL, Bundle
 
     bundle = Bundle.load(arguments.model or DEFAULT_MODEL)
+    bundle.labels_named(arguments.structure)
     depth = arguments.entry_depth
     if depth is not None and depth > bundle.deepest:
         raise ValueError(
@@ -201,6 +202,7 @@ def _segment(predictor: Predictor, job: Job, case: CaseReport, arguments: argpar
             arguments.entry_depth,
             force=arguments.force,
             memory_gb=arguments.memory,
+            structures=arguments.structure,
             with_probabilities=arguments.probabilities,
         )
         _write(job, prediction, volume)

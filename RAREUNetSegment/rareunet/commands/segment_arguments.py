@@ -57,6 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="segment even a field of view far larger than the model knows"
     )
     parser.add_argument(
+        "--structure",
+        action="append",
+        metavar="NAME",
+        help="write this structure alone; can be given several times (default: all that the model has)",
+    )
+    parser.add_argument(
         "--report",
         type=_report,
         metavar="FILE.json|.csv",

@@ -20,7 +20,7 @@ from rareunet.geometry import RegionOfInterest
 from rareunet.prediction import Prediction
 from rareunet.routing import Route
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -43,7 +43,7 @@ class Segment:
         center_ras, size_mm, region_axes: the region of interest; None for the whole scan.
         entry_depth: None chooses by spacing.
         force: segment even where the field of view is too large.
-        memory_gb: as predict() takes it.
+        memory_gb, structures: as predict() takes them.
     """
 
     job: int
@@ -58,6 +58,7 @@ class Segment:
     entry_depth: int | None
     force: bool
     memory_gb: float | None
+    structures: tuple[str, ...] | None = None
 
     @property
     def region(self) -> RegionOfInterest | None:

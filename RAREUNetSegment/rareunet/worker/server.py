@@ -96,6 +96,7 @@ class Worker:
             request.entry_depth,
             force=request.force,
             memory_gb=request.memory_gb,
+            structures=request.structures,
             progress=report,
         )
         np.save(self.folder / request.label_map_file, prediction.label_map)

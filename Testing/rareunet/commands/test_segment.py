@@ -82,6 +82,14 @@ def test_what_was_found_is_told_with_the_file(segment, scans, tmp_path, capsys):
     assert lines[1].endswith(f"five {ml[0]:.2f} ml, nine {ml[1]:.2f} ml -> {tmp_path / 'out' / 'b.nii.gz'}")
 
 
+def test_a_structure_alone(segment, scans, tmp_path, capsys):
+    assert segment(scans / "a.nii.gz", "--structure", "nine") == 0
+    assert set(np.unique(read_volume(tmp_path / "out" / "a.nii.gz").voxels)) == {0, 9}
+    assert "five" not in capsys.readouterr().out
+    assert segment(scans / "a.nii.gz", "--structure", "nine", "--structure", "five") == 0
+    assert set(np.unique(read_volume(tmp_path / "out" / "a.nii.gz").voxels)) == {0, 5, 9}
+
+
 def test_label_maps_to_be_replaced_are_told_beforehand(segment, scans, tmp_path, capsys):
     assert segment(scans / "a.nii.gz") == 0
     assert "replaced" not in capsys.readouterr().err
@@ -222,6 +230,7 @@ def test_outputs_of_a_scan_without_forms_have_none_either(segment, scans, tmp_pa
         (["--model", "nosuch"], "no model 'nosuch'"),
         (["--entry-depth", "7"], "has 0 to 3"),
         (["--entry-depth", "deep"], "choose auto"),
+        (["--structure", "ten"], "has no structure ten: choose from five, nine"),
         (["--roi", "1,2,3"], "six numbers"),
         (["--roi", "1,2,3,4,5,-6"], "positive"),
         (["--report", "report.txt"], "choose .json or .csv"),

@@ -183,6 +183,14 @@ def test_the_memory_is_the_requests(pipes, request_one):
     assert "MemoryLadderError" in failure.details
 
 
+def test_the_structures_are_the_requests(pipes, request_one):
+    pipes.send(replace(request_one, structures=("Back",)))
+    message, _ = pipes.receive_answer()
+    answer = message.to_prediction(np.load(pipes.folder / "labels.npy"))
+    assert [label.name for label in answer.labels] == ["Back"]
+    assert set(np.unique(answer.label_map)) == {0, 9}
+
+
 def test_a_missing_file_is_an_unexpected_failure_with_its_traceback(pipes, request_one):
     pipes.send(replace(request_one, voxels_files=("absent.npy",)))
     failure, _ = pipes.receive_answer()
