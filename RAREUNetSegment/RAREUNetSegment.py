@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +32,7 @@ from RAREUNetSegmentLib.choices import Device, EntryDepth, depth_number, structu
 from RAREUNetSegmentLib.run import Failed, Finished, Run
 from RAREUNetSegmentLib.run_display import RunDisplay
 from RAREUNetSegmentLib.run_request import Request
-from RAREUNetSegmentLib.structure_list import StructureList, chosen, left_out
+from RAREUNetSegmentLib.structure_list import StructureList, chosen, left_out, with_left_out
 from RAREUNetSegmentLib.worker_client import shared_worker
 
 
@@ -67,7 +66,7 @@ class RAREUNetSegmentParameterNode:
     regionOfInterest - part of the scan to segment; None for all of it.
     model - name of a packaged model, or a bundle's folder.
     outputSegmentation - where to; None makes a new node.
-    leftOut - the model's structures that the segmentation is not to hold, a JSON list of names.
+    leftOut - structures that the segmentation is not to hold, see structure_list.left_out.
     device, entryDepth, memoryGb, force - see RAREUNetSegmentLogic.process.
     """
 
@@ -78,7 +77,7 @@ class RAREUNetSegmentParameterNode:
     regionOfInterest: vtkMRMLMarkupsROINode
     model: str = "hippocampus"
     outputSegmentation: vtkMRMLSegmentationNode
-    leftOut: str = "[]"
+    leftOut: str = "{}"
     device: Device = Device.AUTO
     entryDepth: EntryDepth = EntryDepth.AUTO
     memoryGb: Annotated[float, WithinRange(0, 1024)] = 0.0
@@ -184,8 +183,9 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.onModelFolderChanged("")
 
     def onStructuresChanged(self, leftOut: list[str]) -> None:
-        if self._parameterNode:
-            self._parameterNode.leftOut = json.dumps(leftOut)
+        parameters = self._parameterNode
+        if parameters:
+            parameters.leftOut = with_left_out(parameters.leftOut, parameters.model, leftOut)
 
     def onPlaceRegion(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The region of interest could not be placed.")):
@@ -251,7 +251,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             label.text = f"{names[number - 1]}:" if number <= len(names) else ""
         self.ui.inputLabel.text = f"{_('Scan')} ({names[0]}):" if names else _("Scan:")
         structures = self._facts.structure_names if self._facts else ()
-        self.structureList.show(structures, left_out(self._parameterNode.leftOut))
+        self.structureList.show(structures, left_out(self._parameterNode.leftOut, name))
         self.ui.structuresLabel.visible = self.ui.structuresList.visible = len(structures) > 1
 
     def _showOutlook(self) -> None:
@@ -294,7 +294,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             parameters.entryDepth.value,
             parameters.force,
             parameters.memoryGb,
-            chosen(self._facts.structure_names, parameters.leftOut),
+            chosen(self._facts.structure_names, left_out(parameters.leftOut, parameters.model)),
         )
         self._run = run
         self.runDisplay.begin(run.request)
@@ -363,8 +363,8 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
             volumeNode: a scalar volume node, or a list of them for a model with several channels, in its order.
             regionOfInterest: a markups ROI node; None for the whole scan.
             model: name of a packaged model, or a bundle's folder.
-            outputSegmentation: where to; this model's earlier segments in it are replaced. None makes a new node, as
-                do earlier segments that were edited or renamed: those stay, and a warning says so.
+            outputSegmentation: where to; this model's earlier segments of the same structures in it are replaced. None
+                makes a new node, as do such segments that were edited or renamed: they stay, and a warning says so.
             device: "auto", "cpu", "cuda", "cuda:1" or "mps".
             entryDepth: "auto", or the depth at which every axis enters.
             force: segment even where the field of view is far beyond what the model was trained on.
@@ -375,8 +375,8 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
             the segmentation node. Its attributes RAREUNet.* tell model, route, device and warnings.
 
         Raises:
-            ValueError: the scan, the region, the model or the device can't be used, or another scan is being
-                segmented; nothing in the scene was changed.
+            ValueError: the scan, the region, the model, a structure or the device can't be used, or another scan is
+                being segmented; nothing in the scene was changed.
             MissingPackageError: a package is missing and was not installed.
             SegmentationError: it failed otherwise, with the scene unchanged; its `report` says more.
         """

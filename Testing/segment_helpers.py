@@ -251,8 +251,9 @@ def save_tiny_model(folder, name="tiny", **changes):
     from rareunet.architecture import Architecture
 
     channels = changes.pop("channels", ({"name": "T1"},))
+    classes = len(changes.get("labels", make_labels())) + 1
     architecture = Architecture(
-        in_channels=len(channels), classes=3, stages=4, filters=2, max_filters=4, gateways=3
+        in_channels=len(channels), classes=classes, stages=4, filters=2, max_filters=4, gateways=3
     )
     content = {
         "name": name,

@@ -61,9 +61,11 @@ def structure_names(structures: str | Iterable[str] | None) -> tuple[str, ...] |
     """
     if structures is None:
         return None
-    names = [structures] if isinstance(structures, str) else structures
-    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+    names: tuple[object, ...] = (structures,)
+    if isinstance(structures, Iterable) and not isinstance(structures, str):
+        names = tuple(structures)
+    if not all(isinstance(name, str) for name in names):
         raise ValueError(
             f"structures is {structures!r}: names of the model's structures are needed, or None for all."
         )
-    return tuple(names)
+    return tuple(map(str, names))

@@ -17,7 +17,7 @@ from rareunet.wording import capital, times
 from RAREUNetSegmentLib.choices import depth_number
 from RAREUNetSegmentLib.models import ModelFacts
 from RAREUNetSegmentLib.scene import ijk_to_world, region_from_node
-from RAREUNetSegmentLib.structure_list import chosen
+from RAREUNetSegmentLib.structure_list import chosen, left_out
 
 # A measurement speaks for a scan when no axis is finer by more than the first factor, or coarser by more than the
 # second: beyond the coarsest that was measured Dice falls steeply.
@@ -85,7 +85,7 @@ def _missing_choice(parameters: Any, facts: ModelFacts | None) -> str:
     for number, name in enumerate(facts.channel_names[1:], start=2):
         if not getattr(parameters, f"channel{number}"):
             return _("Choose the channel {name}.").format(name=name)
-    if chosen(facts.structure_names, parameters.leftOut) == ():
+    if chosen(facts.structure_names, left_out(parameters.leftOut, parameters.model)) == ():
         return _("Tick at least one structure.")
     return ""
 

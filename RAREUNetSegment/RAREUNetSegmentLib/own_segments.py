@@ -11,6 +11,7 @@ import vtk
 from vtk.util import numpy_support
 
 from rareunet.geometry import bounding_box
+from rareunet.prediction import Prediction
 
 STRUCTURE_TAG = "RAREUNet.Structure"  # "model:label value"
 WRITTEN_TAG = "RAREUNet.Written"  # what the segment was when it was written
@@ -30,14 +31,15 @@ def own_ids(segmentation: Any) -> list[str]:
     return [i for i in segmentation.GetSegmentIDs() if _is_own(i, segmentation.GetSegment(i))]
 
 
-def own_ids_of(segmentation: Any, model_name: str) -> list[str]:
-    """Those of one model."""
-    return [i for i in own_ids(segmentation) if structure_of(segmentation.GetSegment(i))[0] == model_name]
+def ids_replaced_by(prediction: Prediction, segmentation: Any) -> list[str]:
+    """Those of the prediction's model and structures."""
+    structures = {(prediction.model["name"], label.value) for label in prediction.labels}
+    return [i for i in own_ids(segmentation) if structure_of(segmentation.GetSegment(i)) in structures]
 
 
-def changed_ids_of(segmentation: Any, model_name: str) -> list[str]:
-    """Those of one model that were renamed or edited since they were written."""
-    own = ((i, segmentation.GetSegment(i)) for i in own_ids_of(segmentation, model_name))
+def changed_ids_replaced_by(prediction: Prediction, segmentation: Any) -> list[str]:
+    """Of these the ones that were renamed or edited since they were written."""
+    own = ((i, segmentation.GetSegment(i)) for i in ids_replaced_by(prediction, segmentation))
     return [i for i, segment in own if _tag(segment, WRITTEN_TAG) != _state(segment)]
 
 

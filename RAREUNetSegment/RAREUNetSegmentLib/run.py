@@ -130,7 +130,7 @@ class Run:
         target = self._target
         if target is not None and not slicer.mrmlScene.IsNodePresent(target):
             target = None  # the user removed it meanwhile; the result is worth a new one
-        if target is not None and (changed := _changed_segments(target, prediction.model["name"])):
+        if target is not None and (changed := _changed_segments(target, prediction)):
             prediction.warnings.append(
                 f"{target.GetName()} was left as it is, since it was changed by hand ({changed}): the result is in a"
                 " new segmentation."
@@ -146,10 +146,10 @@ class Run:
         return Failed(text, report, failure.refused)
 
 
-def _changed_segments(target: Any, model_name: str) -> str:
+def _changed_segments(target: Any, prediction: Prediction) -> str:
     """Names of the segments that writing would replace and that a user has worked on."""
     segmentation = target.GetSegmentation()
-    ids = own_segments.changed_ids_of(segmentation, model_name)
+    ids = own_segments.changed_ids_replaced_by(prediction, segmentation)
     return ", ".join(segmentation.GetSegment(i).GetName() for i in ids)
 
 

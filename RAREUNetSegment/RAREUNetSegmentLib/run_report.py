@@ -34,6 +34,7 @@ def make_report(failure: Failure, request: Request, private_names: Sequence[str]
         f"Model: {_model(request)}",
         f"Scan: {len(request.channels)} x {x} x {y} x {z} (channels x X x Y x Z), {scan.voxels.dtype},"
         f" {times(reversed(scan.spacing_mm), '.3g')} mm",
+        f"Structures: {'; '.join(request.structures) if request.structures else 'all'}",
         "Region: " + (f"{times(region.size_mm, '.0f')} mm" if region else "whole scan"),
         f"Route: {route_of(request)}",
         f"What happened: {failure.cause}",

@@ -26,8 +26,8 @@ NO_CODE = ("", "", "")
 def write_segmentation(prediction: Prediction, volume_node: Any, segmentation_node: Any = None) -> Any:
     """Puts a prediction into a segmentation node, under the scan's transform and in its study.
 
-    Everything is made and checked before the scene is touched. Our segments of the same model are replaced, and
-    whoever calls has looked whether a user worked on them; others stay as they are.
+    Everything is made and checked before the scene is touched. Our segments of the same structures and model are
+    replaced, and whoever calls has looked whether a user worked on them; others stay as they are.
 
     Args:
         prediction: the answer, on volume_node's grid.
@@ -41,7 +41,7 @@ def write_segmentation(prediction: Prediction, volume_node: Any, segmentation_no
         ValueError: segmentation_node can't take the segments.
     """
     if segmentation_node is not None:
-        _check_target(segmentation_node, volume_node, prediction.model["name"])
+        _check_target(segmentation_node, volume_node, prediction)
     segments = make_segments(prediction.label_map, prediction.labels, volume_node, prediction.model["name"])
     scene = slicer.mrmlScene
     scene.SaveStateForUndo()
@@ -121,10 +121,10 @@ def shows_another_scan(segmentation_node: Any, volume_node: Any) -> bool:
     )
 
 
-def _check_target(segmentation_node: Any, volume_node: Any, model_name: str) -> None:
-    """Refuses a node whose other segments, which this model's do not replace, would move or be converted."""
+def _check_target(segmentation_node: Any, volume_node: Any, prediction: Prediction) -> None:
+    """Refuses a node whose other segments, which the prediction's do not replace, would move or be converted."""
     segmentation = segmentation_node.GetSegmentation()
-    if set(own_segments.own_ids_of(segmentation, model_name)) == set(segmentation.GetSegmentIDs()):
+    if set(own_segments.ids_replaced_by(prediction, segmentation)) == set(segmentation.GetSegmentIDs()):
         return
     name = segmentation_node.GetName()
     if segmentation_node.GetParentTransformNode() is not volume_node.GetParentTransformNode():
@@ -160,7 +160,7 @@ def _fill(segmentation_node: Any, segments: dict[str, Any], volume_node: Any, pr
     with slicer.util.NodeModify(segmentation_node):
         segmentation = segmentation_node.GetSegmentation()
         show_3d = segmentation.ContainsRepresentation("Closed surface")
-        for segment_id in own_segments.own_ids_of(segmentation, prediction.model["name"]):
+        for segment_id in own_segments.ids_replaced_by(prediction, segmentation):
             segmentation.RemoveSegment(segment_id)
         if segmentation.GetNumberOfSegments() == 0:
             segmentation_node.SetSourceRepresentationToBinaryLabelmap()
@@ -208,6 +208,7 @@ def _describe(segmentation_node: Any, volume_node: Any, prediction: Any) -> None
         "Device": prediction.device,
         "Seconds": f"{sum(prediction.seconds.values()):.3f}",
         "Certainty": "" if prediction.certainty is None else f"{prediction.certainty:.4f}",
+        "Structures": "; ".join(label.name for label in prediction.labels),
         "Scan": volume_node.GetName(),
         "Warnings": "\n".join(prediction.warnings),
     }

@@ -33,6 +33,7 @@ class StructureList:
             self._widget.clear()
             for name in names:
                 item = qt.QListWidgetItem(name)
+                item.setToolTip(name)  # where it is too long for the list
                 item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
                 self._widget.addItem(item)
             rows = min(len(names), MOST_ROWS) * self._widget.sizeHintForRow(0)
@@ -47,17 +48,31 @@ class StructureList:
             self._onChanged([name for name, there in zip(self._names, ticked, strict=True) if not there])
 
 
-def left_out(text: str) -> list[str]:
-    """What the parameter node keeps: a JSON list of names; none where a scene holds something else."""
-    try:
-        names = json.loads(text)
-    except ValueError:
-        return []
+def left_out(text: str, model: str) -> list[str]:
+    """Names that are left out of a model's structures.
+
+    Args:
+        text: what the parameter node keeps: such names by model, as JSON; anything else in a scene counts as none.
+        model: as the parameter node has it.
+    """
+    names = _by_model(text).get(model)
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
-def chosen(names: Sequence[str], text: str) -> tuple[str, ...] | None:
-    """The names that are not left out, see left_out; None for all of them."""
-    missing = left_out(text)
-    kept = tuple(name for name in names if name not in missing)
-    return None if len(kept) == len(names) else kept
+def with_left_out(text: str, model: str, names: Sequence[str]) -> str:
+    """The same text with these names left out of that model's structures."""
+    return json.dumps({**_by_model(text), model: list(names)})
+
+
+def chosen(structures: Sequence[str], leftOut: Collection[str]) -> tuple[str, ...] | None:
+    """Those of a model's structures that are not left out; None for all, and where there is but one to choose."""
+    kept = tuple(name for name in structures if name not in leftOut)
+    return None if len(structures) < 2 or len(kept) == len(structures) else kept
+
+
+def _by_model(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -108,8 +108,9 @@ class Bundle:
         """
         if names is None:
             return self.labels
-        wanted, known = set(names), [label.name for label in self.labels]
-        if unknown := sorted(wanted.difference(known)):
+        wanted = {names} if isinstance(names, str) else set(names)
+        known = [label.name for label in self.labels]
+        if unknown := sorted(map(str, wanted.difference(known))):
             raise ValueError(f"{self.name} has no structure {some(unknown)}: choose from {', '.join(known)}.")
         if not wanted:
             raise ValueError(f"no structure is chosen: choose from {', '.join(known)}.")

@@ -17,8 +17,8 @@ class Prediction:
 
     Attributes:
         label_map: uint8 or uint16 (Z, Y, X) on the scan's grid; 0 is background, others are values of `labels`.
-        probabilities: float32 (K, Z, Y, X) on the scan's grid, background first; None unless asked for. Outside
-            the region of interest it is background.
+        probabilities: float32 (K, Z, Y, X) on the scan's grid, background and then all structures of the model, chosen
+            or not; None unless asked for. Outside the region of interest it is background.
         route: how the scan went through the network, in canonical axes (S, A, R).
         device: where the network ran.
         seconds: seconds per step.
@@ -26,7 +26,8 @@ class Prediction:
         warnings: what the user should know, as sentences.
         model: name, version and hash of the model.
         labels: the structures that were asked for: all that the model has, unless some were chosen.
-        certainty: how sure the model is, 0 to 1, see certainty.certainty_of; None where it found nothing.
+        certainty: how sure the model is, 0 to 1, see certainty.certainty_of, of all structures that it found, chosen or
+            not; None where it found nothing.
         stepped_down: too little memory was free for one piece on the device that was asked for; the warnings say what
             was done instead.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +86,7 @@ class Predictor:
             force: segment even where the field of view is far beyond what the model was trained on.
             memory_gb: memory that the network may use beside its weights, GB; None for most of what is free.
             structures: names of those that the answer is to hold; the others become background. None for all.
-            with_probabilities: keep the class probabilities.
+            with_probabilities: keep the probabilities of all classes, also of structures that were not asked for.
             progress: called with the step's name and the fraction done.
 
         Raises:
@@ -119,12 +119,13 @@ class Predictor:
             if is_constant:
                 logits[1:] = logits.min() - 1  # nothing but background
             outside = _outside(region, grid, volume)
-            label_map = _label_map(
-                logits, grid, [x.value if x in labels else 0 for x in bundle.labels], outside
-            )
+            label_map = _label_map(logits, grid, bundle, outside)
             probabilities = _probabilities(logits, grid, outside) if with_probabilities else None
-            volumes = volumes_ml(label_map, labels, volume.voxel_ml)
-            certainty = certainty_of(logits, [volumes.get(label.name, 0) > 0 for label in bundle.labels])
+            found = volumes_ml(label_map, bundle.labels, volume.voxel_ml)
+            certainty = certainty_of(logits, [ml > 0 for ml in found.values()])
+            if labels != bundle.labels:
+                label_map[~np.isin(label_map, [label.value for label in labels])] = 0
+            volumes = {label.name: found[label.name] for label in labels}
         progress("finish", 1.0)
         warnings += [
             *result.notes,
@@ -150,16 +151,13 @@ class Predictor:
         )
 
 
-def _label_map(
-    logits: np.ndarray, grid: NetworkGrid, label_values: Sequence[int], outside: np.ndarray
-) -> np.ndarray:
+def _label_map(logits: np.ndarray, grid: NetworkGrid, bundle: Bundle, outside: np.ndarray) -> np.ndarray:
     """Logits (K, Z, Y, X) on the network grid -> the labels' own values (Z, Y, X) on the scan's grid.
 
     Args:
-        label_values: of the K - 1 structures; 0 for those that are left out.
         outside: from _outside; what is background whatever the logits say.
     """
-    values = np.array([0, *label_values])
+    values = np.array([0, *(label.value for label in bundle.labels)])
     values = values.astype(np.min_scalar_type(values.max()))
     part = to_input_part(logits, grid, lambda scores: values[scores.argmax(axis=0)][np.newaxis])
     return to_input_grid(np.where(outside, values[0], part[0]), grid)

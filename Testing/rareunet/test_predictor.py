@@ -54,7 +54,7 @@ def test_structures_that_were_not_asked_for_are_background(predictor, make_scan)
     assert nine.label_map.dtype == np.uint8
     assert nine.volumes_ml == {"nine": whole.volumes_ml["nine"]}
     assert [label.name for label in nine.labels] == ["nine"]
-    assert nine.certainty is not None
+    assert nine.certainty == whole.certainty  # what the model's limit is of
     both = predictor.predict(scan, structures=["nine", "five"])
     assert both.labels == whole.labels
     assert both.certainty == whole.certainty
@@ -69,7 +69,12 @@ def test_only_structures_that_were_asked_for_are_missed(predictor, make_scan):
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [(["nine", "ten"], "tiny has no structure ten: choose from five, nine"), ([], "no structure is chosen")],
+    [
+        (["nine", "ten"], "tiny has no structure ten: choose from five, nine"),
+        ("ten", "tiny has no structure ten"),
+        ([9], "tiny has no structure 9"),
+        ([], "no structure is chosen"),
+    ],
 )
 def test_unknown_structures_are_refused(predictor, make_scan, names, message):
     with pytest.raises(ValueError, match=message):

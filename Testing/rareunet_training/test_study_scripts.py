@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from bundle_helpers import describe_tiny, tiny_network
@@ -14,6 +15,7 @@ from evaluation_helpers import save_bundle, write_blobs
 from rareunet.architecture import Architecture
 from rareunet.bundle import Bundle
 from rareunet.routing import route_for
+from rareunet_training.configuration import DataConfig
 from rareunet_training.model import case_hash
 
 STUDY = Path(__file__).parents[2] / "docs" / "study"
@@ -172,3 +174,31 @@ def test_models_of_two_kinds_are_not_averaged(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="one and .*other differ in reference_spacing_mm"):
         run_script(monkeypatch, "average_weights.py", *words)
     assert not (tmp_path / "average").exists()
+
+
+def test_fewer_scans_are_a_part_of_more_and_leave_the_held_out_fold(monkeypatch, tmp_path):
+    names = [f"case_{number}" for number in range(10)]
+    (tmp_path / "folds.json").write_text(json.dumps([names[:2], names[2:]]))
+    data = DataConfig(folder="any", folds=str(tmp_path / "folds.json"))
+    left_out = runpy.run_path(str(STUDY / "fewer_scans.py"))["left_out"]
+    few, more = (set(left_out(names, data, number)) for number in (2, 5))
+    assert (len(few), len(more)) == (6, 3)
+    assert more < few <= set(names[2:])
+    assert left_out(names, data, 8) == []
+    with pytest.raises(ValueError, match="choose 1 to 8"):
+        left_out(names, data, 9)
+
+
+def test_errors_of_outline_and_parts_are_told_apart(monkeypatch):
+    measure = runpy.run_path(str(STUDY / "outline.py"))["measure"]
+    reference = np.zeros((6, 8, 10), dtype=int)
+    reference[2:5, 2:6, 1:5], reference[2:5, 2:6, 5:9] = 1, 2
+    shifted = np.where(
+        reference > 0, np.where(np.arange(10) < 6, 1, 2), 0
+    )  # one plane more is of the first part
+    parts, whole, told, outlined = measure(shifted, reference)
+    assert whole == told == 1
+    assert parts == outlined == pytest.approx((2 * 4 / 9 + 2 * 3 / 7) / 2)
+    larger = reference.copy()
+    larger[1, 2:6, 1:5], larger[1, 2:6, 5:9] = 1, 2
+    assert measure(larger, reference) == pytest.approx([6 / 7, 6 / 7, 6 / 7, 1])

@@ -14,6 +14,7 @@ from segment_helpers import (
     answer_by,
     finish_run,
     make_labels,
+    save_tiny_model,
     scan_with_blobs,
     segmentations,
 )
@@ -265,19 +266,29 @@ def test_structures_that_are_not_ticked_are_left_out(panel):
     assert [call.structures for call in predictor.calls] == [None, names[1:], None]
 
 
-def test_ticks_come_back_with_the_scene_and_are_the_models_own(panel):
-    names = panel._facts.structure_names
-    panel._parameterNode.inputVolume = add_scan()
-    for kept, shown in (
-        (f'["{names[1]}", "Liver"]', [True, False]),
-        ("rubbish", [True, True]),
-        ("5", [True, True]),
-    ):
-        panel._parameterNode.leftOut = kept
-        assert list(structure_ticks(panel).values()) == shown
-    panel._parameterNode.model = ""
+def test_ticks_are_the_models_own(panel, models):
+    """That of another model, of a scene with something else in it, of a model with one structure, of none."""
+    names, parameters = panel._facts.structure_names, panel._parameterNode
+    parameters.inputVolume = add_scan()
+    tick(panel, 0, False)
+    parameters.model = "pair"
+    assert structure_ticks(panel) == dict.fromkeys(names, True)
+    tick(panel, 1, False)
+    parameters.model = "hippocampus"
+    assert structure_ticks(panel) == {names[0]: False, names[1]: True}
+    for kept in ("rubbish", "[5]", '{"hippocampus": 5}', '{"hippocampus": ["Liver", 5]}'):
+        parameters.leftOut = kept
+        assert structure_ticks(panel) == dict.fromkeys(names, True)
+    single = save_tiny_model(models, "single", labels=make_labels()[:1])
+    parameters.leftOut = f'{{"{single.name}": ["{names[0]}"]}}'
+    parameters.model = single.name
+    assert panel.ui.structuresList.isHidden()
+    assert panel.ui.applyButton.enabled
+    parameters.model = ""
     assert structure_ticks(panel) == {}
-    assert not panel.ui.structuresList.visible
+    assert panel.ui.structuresList.isHidden()
+    parameters.model = "hippocampus"
+    assert not panel.ui.structuresList.isHidden()
 
 
 def test_logic_takes_structures_by_name(panel, slicer_app):
@@ -286,8 +297,9 @@ def test_logic_takes_structures_by_name(panel, slicer_app):
     result = panel.logic.process(node, structures="Back")
     assert [result.GetSegmentation().GetNthSegment(0).GetName()] == ["Back"]
     assert result.GetSegmentation().GetNumberOfSegments() == 1
-    panel.logic.process(node, structures=["Front", "Back"])
-    assert [call.structures for call in predictor.calls] == [("Back",), ("Front", "Back")]
+    for structures in (["Front", "Back"], (name for name in ["Front"])):
+        panel.logic.process(node, structures=structures)
+    assert [call.structures for call in predictor.calls] == [("Back",), ("Front", "Back"), ("Front",)]
 
 
 def test_self_test_runs(panel):
@@ -326,11 +338,13 @@ def test_label_names_in_the_result_are_escaped():
 
 
 OPEN_A_SAVED_SCENE = """
+import qt
 import slicer.util
 from segment_helpers import FakePredictor, add_scan, answer_by, scan_with_blobs
 answer_by(FakePredictor())
 panel._parameterNode.inputVolume = add_scan(scan_with_blobs(), name="saved")
 panel.ui.applyButton.click()
+panel.ui.structuresList.item(1).setCheckState(qt.Qt.Unchecked)
 assert slicer.util.saveScene({file!r})
 slicer.mrmlScene.Clear(0)
 if not {clear}:
@@ -338,6 +352,7 @@ if not {clear}:
 slicer.util.loadScene({file!r}, {{"clear": {clear}}})
 parameters = panel._parameterNode
 assert panel.ui.inputSelector.currentNode() is parameters.inputVolume
+assert [panel.ui.structuresList.item(i).checkState() == qt.Qt.Checked for i in (0, 1)] == [True, False]
 print(parameters.inputVolume.GetName(), parameters.outputSegmentation.GetName(), panel.ui.applyButton.enabled, sep=", ")
 """
 

@@ -14,6 +14,8 @@ from segment_helpers import (
 )
 from turns import oblique
 
+from rareunet.volume import Volume
+
 
 @pytest.fixture
 def make_logic(slicer_app):
@@ -281,14 +283,29 @@ def test_a_copy_of_a_segment_is_the_users(make_logic):
 def test_a_saved_and_loaded_segmentation_counts_as_unchanged(make_logic, tmp_path):
     import slicer.util
 
-    from RAREUNetSegmentLib.own_segments import changed_ids_of
+    from RAREUNetSegmentLib.own_segments import changed_ids_replaced_by
 
     node = add_scan(scan_with_blobs())
     result = make_logic().process(node)
     slicer.util.saveNode(result, str(tmp_path / "case.seg.nrrd"))
     loaded = slicer.util.loadSegmentation(str(tmp_path / "case.seg.nrrd"))
     assert loaded.GetSegmentation().GetNumberOfSegments() == 2
-    assert changed_ids_of(loaded.GetSegmentation(), "fake") == []
+    prediction = FakePredictor().predict(Volume(np.zeros((8, 8, 8)), np.eye(4)))
+    assert changed_ids_replaced_by(prediction, loaded.GetSegmentation()) == []
+
+
+def test_segments_of_structures_that_were_not_asked_for_stay(make_logic):
+    from RAREUNetSegmentLib.segments import segment_voxel_counts
+
+    node = add_scan(scan_with_blobs())
+    result = make_logic().process(node)
+    before = segment_voxel_counts(result)
+    slicer_segment = result.GetSegmentation().GetSegment("RAREUNet_fake_5")
+    slicer_segment.SetName("mine")  # what is not written again may have been changed
+    assert make_logic().process(node, structures="Back", outputSegmentation=result) is result
+    assert segment_voxel_counts(result) == before
+    assert slicer_segment.GetName() == "mine"
+    assert result.GetAttribute("RAREUNet.Structures") == "Back"
 
 
 def test_existing_segmentation_survives_a_failure(make_logic):

@@ -33,6 +33,7 @@ class CaseReport:
         status: DONE, FAILED or NOT_RUN.
         reason: why it is not done, '' if it is.
         roi: the region of interest as --roi takes it, '' for the whole scan.
+        structures: those that were asked for; none stands for all.
         entry_depth: the depth that was asked for, or "auto".
         route: the way through the network, for a person.
         resampled_axes: names of the axes that were resampled.
@@ -45,6 +46,7 @@ class CaseReport:
     status: str = NOT_RUN
     reason: str = ""
     roi: str = ""
+    structures: list[str] = field(default_factory=list)
     entry_depth: str = "auto"
     spacing_mm: dict[str, float] = field(default_factory=dict)
     route: str = ""

@@ -166,7 +166,14 @@ def _segment_all(
     roi = "" if arguments.roi is None else arguments.roi.to_text()
     depth = "auto" if arguments.entry_depth is None else str(arguments.entry_depth)
     cases = [
-        CaseReport(job.case, [str(path) for path in job.inputs], roi=roi, entry_depth=depth) for job in jobs
+        CaseReport(
+            job.case,
+            [str(path) for path in job.inputs],
+            roi=roi,
+            structures=list(arguments.structure or ()),
+            entry_depth=depth,
+        )
+        for job in jobs
     ]
     code = 0
     try:

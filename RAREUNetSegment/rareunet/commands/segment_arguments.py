@@ -71,7 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--probabilities",
         action="store_true",
-        help="also write DIR/<case>_probabilities.nii.gz, one channel per class, background first",
+        help="also write DIR/<case>_probabilities.nii.gz, one channel per class of the model, background"
+        " first",
     )
 
 

@@ -58,7 +58,7 @@ class Segment:
     entry_depth: int | None
     force: bool
     memory_gb: float | None
-    structures: tuple[str, ...] | None = None
+    structures: tuple[str, ...] | None
 
     @property
     def region(self) -> RegionOfInterest | None:

@@ -86,7 +86,9 @@ def test_a_structure_alone(segment, scans, tmp_path, capsys):
     assert segment(scans / "a.nii.gz", "--structure", "nine") == 0
     assert set(np.unique(read_volume(tmp_path / "out" / "a.nii.gz").voxels)) == {0, 9}
     assert "five" not in capsys.readouterr().out
-    assert segment(scans / "a.nii.gz", "--structure", "nine", "--structure", "five") == 0
+    report = tmp_path / "report.json"
+    assert segment(scans / "a.nii.gz", "--structure", "nine", "--structure", "five", "--report", report) == 0
+    assert cases_of(report)[0]["structures"] == ["nine", "five"]
     assert set(np.unique(read_volume(tmp_path / "out" / "a.nii.gz").voxels)) == {0, 5, 9}
 
 

@@ -127,7 +127,7 @@ def request_one(tmp_path):
     return Segment(
         job=1, voxels_files=("scan.npy",), label_map_file="labels.npy", matrices=(MATRIX,),
         model=model, device="cpu", center_ras=None, size_mm=None, region_axes=None, entry_depth=None, force=True,
-        memory_gb=None,
+        memory_gb=None, structures=None,
     )  # fmt: skip
 
 
