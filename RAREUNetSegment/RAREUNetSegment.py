@@ -402,6 +402,11 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
         if outputSegmentation is not None:
             scene.check_node("outputSegmentation", outputSegmentation, "vtkMRMLSegmentationNode")
         names = structure_names(structures)
+        if names is not None and segments.shows_another_scan(outputSegmentation, nodes[0]):
+            raise ValueError(
+                f"{outputSegmentation.GetName()} holds segments of another scan, and those of structures that are not"
+                " asked for would stay in it: choose another outputSegmentation, or None for a new one."
+            )
         request = Request(
             channels, box, model, device, depth_number(entryDepth), force, memoryGb or None, names
         )

@@ -306,6 +306,12 @@ def test_segments_of_structures_that_were_not_asked_for_stay(make_logic):
     assert segment_voxel_counts(result) == before
     assert slicer_segment.GetName() == "mine"
     assert result.GetAttribute("RAREUNet.Structures") == "Back"
+    other = add_scan(scan_with_blobs(), name="other")
+    with pytest.raises(ValueError, match="scan segmentation holds segments of another scan"):
+        make_logic().process(other, structures="Back", outputSegmentation=result)
+    assert segment_voxel_counts(result) == before
+    whole = make_logic().process(node)
+    assert make_logic().process(other, outputSegmentation=whole) is whole  # all of them are replaced
 
 
 def test_existing_segmentation_survives_a_failure(make_logic):
