@@ -195,10 +195,10 @@ def _channels_joined(files: Sequence[Path], model_channels: int) -> list[Path | 
     for (_, case), channels in groups.items():
         # Numbers that do not count from 0000 are part of the name: scan_2023, scan_2024.
         counted = [f"{case}_{i:04d}" for i in range(len(channels))]
-        are_channels = sorted(map(case_name, channels)) == counted
-        scans += (
-            [sorted(channels)] if are_channels and (model_channels > 1 or len(channels) == 1) else channels
+        are_channels = sorted(map(case_name, channels)) == counted and (
+            model_channels > 1 or len(channels) == 1
         )
+        scans += [sorted(channels)] if are_channels else channels
     return scans
 
 

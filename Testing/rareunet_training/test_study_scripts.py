@@ -176,7 +176,7 @@ def test_models_of_two_kinds_are_not_averaged(tmp_path, monkeypatch):
     assert not (tmp_path / "average").exists()
 
 
-def test_fewer_scans_are_a_part_of_more_and_leave_the_held_out_fold(monkeypatch, tmp_path):
+def test_fewer_scans_are_a_part_of_more_and_leave_the_held_out_fold(tmp_path):
     names = [f"case_{number}" for number in range(10)]
     (tmp_path / "folds.json").write_text(json.dumps([names[:2], names[2:]]))
     data = DataConfig(folder="any", folds=str(tmp_path / "folds.json"))
@@ -189,13 +189,12 @@ def test_fewer_scans_are_a_part_of_more_and_leave_the_held_out_fold(monkeypatch,
         left_out(names, data, 9)
 
 
-def test_errors_of_outline_and_parts_are_told_apart(monkeypatch):
+def test_errors_of_outline_and_parts_are_told_apart():
     measure = runpy.run_path(str(STUDY / "outline.py"))["measure"]
     reference = np.zeros((6, 8, 10), dtype=int)
     reference[2:5, 2:6, 1:5], reference[2:5, 2:6, 5:9] = 1, 2
-    shifted = np.where(
-        reference > 0, np.where(np.arange(10) < 6, 1, 2), 0
-    )  # one plane more is of the first part
+    # One plane more is of the first part.
+    shifted = np.where(reference > 0, np.where(np.arange(10) < 6, 1, 2), 0)
     parts, whole, told, outlined = measure(shifted, reference)
     assert whole == told == 1
     assert parts == outlined == pytest.approx((2 * 4 / 9 + 2 * 3 / 7) / 2)
