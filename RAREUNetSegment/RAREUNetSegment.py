@@ -364,7 +364,8 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
             regionOfInterest: a markups ROI node; None for the whole scan.
             model: name of a packaged model, or a bundle's folder.
             outputSegmentation: where to; this model's earlier segments of the same structures in it are replaced. None
-                makes a new node, as do such segments that were edited or renamed: they stay, and a warning says so.
+                makes a new node, as do such segments that were edited or renamed, or computed in a region elsewhere,
+                which this one hardly overlaps: they stay, and a warning says so.
             device: "auto", "cpu", "cuda", "cuda:1" or "mps".
             entryDepth: "auto", or the depth at which every axis enters.
             force: segment even where the field of view is far beyond what the model was trained on.
@@ -372,7 +373,7 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
             structures: names of those that the segmentation is to hold; None for all that the model has.
 
         Returns:
-            the segmentation node. Its attributes RAREUNet.* tell model, route, device and warnings.
+            the segmentation node. Its attributes RAREUNet.* tell model, region, route, device and warnings.
 
         Raises:
             ValueError: the scan, the region, the model, a structure or the device can't be used, or another scan is

@@ -12,18 +12,21 @@ from vtk.util import numpy_support
 
 from rareunet.geometry import bounding_box
 from rareunet.prediction import Prediction
+from RAREUNetSegmentLib.place import are_two_places
 
 STRUCTURE_TAG = "RAREUNet.Structure"  # "model:label value"
 WRITTEN_TAG = "RAREUNet.Written"  # what the segment was when it was written
+REGION_TAG = "RAREUNet.Region"  # where it was computed
 
 
 def segment_id(model_name: str, label_value: int) -> str:
     return f"RAREUNet_{model_name}_{label_value}"
 
 
-def mark_as_written(segment: Any) -> None:
-    """Notes name and voxels, so that what a user does to them is seen later."""
+def mark_as_written(segment: Any, place: str) -> None:
+    """Notes name and voxels, so that what a user does to them is seen later, and where they were computed."""
     segment.SetTag(WRITTEN_TAG, _state(segment))
+    segment.SetTag(REGION_TAG, place)
 
 
 def ids_replaced_by(prediction: Prediction, segmentation: Any) -> list[str]:
@@ -39,6 +42,13 @@ def changed_ids_replaced_by(prediction: Prediction, segmentation: Any) -> list[s
     """Of these the ones that were renamed or edited since they were written."""
     own = ((i, segmentation.GetSegment(i)) for i in ids_replaced_by(prediction, segmentation))
     return [i for i, segment in own if _tag(segment, WRITTEN_TAG) != _state(segment)]
+
+
+def other_places_replaced_by(prediction: Prediction, segmentation: Any, place: str) -> list[str]:
+    """Places of these that are not the prediction's, one for each such segment."""
+    ids = ids_replaced_by(prediction, segmentation)
+    places = (_tag(segmentation.GetSegment(i), REGION_TAG) for i in ids)
+    return [earlier for earlier in places if are_two_places(earlier, place)]
 
 
 def structure_of(segment: Any) -> tuple[str, int]:

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 import slicer
-import slicer.util
-import vtk
 
 from rareunet.prediction import Prediction
 from rareunet.wording import capital
 from rareunet.worker import failures as worker_failures
 from rareunet.worker.protocol import Failure
 from RAREUNetSegmentLib import own_segments, segments
+from RAREUNetSegmentLib.place import Place
 from RAREUNetSegmentLib.run_report import make_report
 from RAREUNetSegmentLib.run_request import OnProgress, Request
+from RAREUNetSegmentLib.scene import ijk_to_ras
 from RAREUNetSegmentLib.worker_client import WorkerClient
 
 MILLISECONDS_BETWEEN_EVENTS = 20
@@ -130,13 +130,13 @@ class Run:
         target = self._target
         if target is not None and not slicer.mrmlScene.IsNodePresent(target):
             target = None  # the user removed it meanwhile; the result is worth a new one
-        if target is not None and (changed := _changed_segments(target, prediction)):
+        place = Place.of(self.request, self._nodes[0])
+        if target is not None and (reason := _why_left(target, prediction, place)):
             prediction.warnings.append(
-                f"{target.GetName()} was left as it is, since it was changed by hand ({changed}): the result is in a"
-                " new segmentation."
+                f"{target.GetName()} was left as it is, since {reason}: the result is in a new segmentation."
             )
             target = None
-        node = segments.write_segmentation(prediction, self._nodes[0], target)
+        node = segments.write_segmentation(prediction, self._nodes[0], place, target)
         return Finished(node, prediction, self._target)
 
     def _describe(self, failure: Failure) -> Failed:
@@ -146,11 +146,15 @@ class Run:
         return Failed(text, report, failure.refused)
 
 
-def _changed_segments(target: Any, prediction: Prediction) -> str:
-    """Names of the segments that writing would replace and that a user has worked on."""
+def _why_left(target: Any, prediction: Prediction, place: Place) -> str:
+    """Why the segments that writing would replace have to stay; '' where they need not."""
     segmentation = target.GetSegmentation()
-    ids = own_segments.changed_ids_replaced_by(prediction, segmentation)
-    return ", ".join(segmentation.GetSegment(i).GetName() for i in ids)
+    others = own_segments.other_places_replaced_by(prediction, segmentation, place.own)
+    if others:
+        return f"it was computed elsewhere ({others[0]})"
+    changed = own_segments.changed_ids_replaced_by(prediction, segmentation)
+    names = ", ".join(segmentation.GetSegment(i).GetName() for i in changed)
+    return f"it was changed by hand ({names})" if changed else ""
 
 
 @dataclass(frozen=True)
@@ -163,10 +167,8 @@ class _NodeState:
 
     @classmethod
     def of(cls, node: Any) -> _NodeState:
-        matrix = vtk.vtkMatrix4x4()
-        node.GetIJKToRASMatrix(matrix)
         image = node.GetImageData()
-        return cls(image.GetDimensions(), slicer.util.arrayFromVTKMatrix(matrix), image.GetMTime())
+        return cls(image.GetDimensions(), ijk_to_ras(node), image.GetMTime())
 
     def check(self, node: Any, prediction: Prediction) -> None:
         """Refuses a result that has no place any more, and warns of one for voxels that have changed.

@@ -45,9 +45,14 @@ def ijk_to_world(node: Any) -> np.ndarray:
     Raises:
         ValueError: the node lies under a non-linear transform.
     """
-    ijk_to_ras = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(ijk_to_ras)
-    return parent_to_world(node) @ slicer.util.arrayFromVTKMatrix(ijk_to_ras)
+    return parent_to_world(node) @ ijk_to_ras(node)
+
+
+def ijk_to_ras(node: Any) -> np.ndarray:
+    """(4, 4) matrix from voxel indices (i, j, k) to the node's own RAS, before parent transforms."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
 
 
 def parent_to_world(node: Any) -> np.ndarray:

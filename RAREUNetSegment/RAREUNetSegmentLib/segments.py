@@ -16,6 +16,7 @@ from rareunet.geometry import canonical_spacing
 from rareunet.prediction import Prediction
 from RAREUNetSegmentLib import own_segments
 from RAREUNetSegmentLib.own_segments import STRUCTURE_TAG, labelmap_name, segment_mask
+from RAREUNetSegmentLib.place import Place
 from RAREUNetSegmentLib.scene import ijk_to_world
 
 SEGMENT_CONTEXT = "Segmentation category and type - DICOM master list"
@@ -23,15 +24,19 @@ REGION_CONTEXT = "Anatomic codes - DICOM master list"
 NO_CODE = ("", "", "")
 
 
-def write_segmentation(prediction: Prediction, volume_node: Any, segmentation_node: Any = None) -> Any:
+def write_segmentation(
+    prediction: Prediction, volume_node: Any, place: Place, segmentation_node: Any = None
+) -> Any:
     """Puts a prediction into a segmentation node, under the scan's transform and in its study.
 
     Everything is made and checked before the scene is touched. Our segments of the same structures and model are
-    replaced, and whoever calls has looked whether a user worked on them; others stay as they are.
+    replaced, and whoever calls has looked whether a user worked on them, and whether they lie elsewhere; others stay
+    as they are.
 
     Args:
         prediction: the answer, on volume_node's grid.
         volume_node: the scan.
+        place: where in it the answer was computed.
         segmentation_node: where to; None makes a new node.
 
     Returns:
@@ -53,7 +58,7 @@ def write_segmentation(prediction: Prediction, volume_node: Any, segmentation_no
         segmentation_node.UndoEnabledOn()
     backup = None if is_new else _Backup(segmentation_node)
     try:
-        _fill(segmentation_node, segments, volume_node, prediction)
+        _fill(segmentation_node, segments, volume_node, prediction, place)
     except Exception:
         if backup is None:
             scene.RemoveNode(segmentation_node)
@@ -156,7 +161,9 @@ class _Backup:
             self._node.SetNodeReferenceID(_reference_role(), self._reference)
 
 
-def _fill(segmentation_node: Any, segments: dict[str, Any], volume_node: Any, prediction: Any) -> None:
+def _fill(
+    segmentation_node: Any, segments: dict[str, Any], volume_node: Any, prediction: Any, place: Place
+) -> None:
     with slicer.util.NodeModify(segmentation_node):
         segmentation = segmentation_node.GetSegmentation()
         show_3d = segmentation.ContainsRepresentation("Closed surface")
@@ -173,11 +180,11 @@ def _fill(segmentation_node: Any, segments: dict[str, Any], volume_node: Any, pr
                 )
         _check_counts(segmentation_node, segments, prediction)
         for segment in segments.values():
-            own_segments.mark_as_written(segment)
+            own_segments.mark_as_written(segment, place.own)
         segmentation_node.CreateDefaultDisplayNodes()
         if show_3d:
             segmentation_node.CreateClosedSurfaceRepresentation()
-        _describe(segmentation_node, volume_node, prediction)
+        _describe(segmentation_node, volume_node, prediction, place)
     _follow_in_subject_hierarchy(segmentation_node, volume_node)
 
 
@@ -194,7 +201,7 @@ def _check_counts(segmentation_node: Any, segments: dict[str, Any], prediction: 
             )
 
 
-def _describe(segmentation_node: Any, volume_node: Any, prediction: Any) -> None:
+def _describe(segmentation_node: Any, volume_node: Any, prediction: Any, place: Place) -> None:
     """Provenance, kept with the node and saved with the scene."""
     route = prediction.route
     facts = {
@@ -210,6 +217,7 @@ def _describe(segmentation_node: Any, volume_node: Any, prediction: Any) -> None
         "Certainty": "" if prediction.certainty is None else f"{prediction.certainty:.4f}",
         "Structures": "; ".join(label.name for label in prediction.labels),
         "Scan": volume_node.GetName(),
+        "Region": place.world,
         "Warnings": "\n".join(prediction.warnings),
     }
     for name, value in facts.items():

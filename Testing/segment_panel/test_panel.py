@@ -75,8 +75,27 @@ def test_output_follows_where_a_changed_segmentation_was_left_alone(panel):
     assert panel.ui.outputSelector.currentNode() is second
 
 
-def test_a_second_region_goes_into_a_segmentation_of_its_own(panel):
-    """As for the other hippocampus of the same scan."""
+def test_another_region_gets_a_segmentation_of_its_own(panel):
+    """As for the other hippocampus of the same scan: the region is placed again, and Apply clicked."""
+    import slicer
+
+    use_fake()
+    panel._parameterNode.inputVolume = add_scan(scan_with_blobs())
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "region")
+    region.SetCenter(12, 11, 9)
+    region.SetSize(4, 4, 4)
+    panel._parameterNode.regionOfInterest = region
+    panel.ui.applyButton.click()
+    region.SetCenter(17, 16, 15)
+    panel.ui.applyButton.click()
+    first, second = segmentations()
+    assert "was computed elsewhere" in panel.ui.resultLabel.text
+    assert panel.ui.outputSelector.currentNode() is second
+    panel.ui.applyButton.click()
+    assert segmentations() == [first, second]
+
+
+def test_a_result_of_the_same_place_can_be_kept(panel):
     use_fake()
     assert panel.ui.outputSelector.noneDisplay in panel.ui.outputSelector.toolTip
     panel._parameterNode.inputVolume = add_scan(scan_with_blobs())
