@@ -49,8 +49,10 @@ def write_segmentation(
         _check_target(segmentation_node, volume_node, prediction)
     segments = make_segments(prediction.label_map, prediction.labels, volume_node, prediction.model["name"])
     scene = slicer.mrmlScene
-    scene.SaveStateForUndo()
     is_new = segmentation_node is None
+    if not is_new:
+        segmentation_node.UndoEnabledOn()  # or its state is not saved
+    scene.SaveStateForUndo()
     if is_new:
         segmentation_node = scene.AddNewNodeByClass(
             "vtkMRMLSegmentationNode", scene.GenerateUniqueName(f"{volume_node.GetName()} segmentation")

@@ -356,26 +356,39 @@ def test_existing_segmentation_survives_a_failure_while_it_is_written(make_logic
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
 
 
-def test_undo_brings_back_what_was_replaced(make_logic):
+@pytest.fixture
+def scene_with_undo(slicer_app):
+    """The scene's undo is off until someone wants it."""
     import slicer
 
+    assert not slicer.mrmlScene.GetUndoFlag()
+    slicer.mrmlScene.SetUndoOn()
+    yield slicer.mrmlScene
+    slicer.mrmlScene.SetUndoOff()
+    slicer.mrmlScene.ClearUndoStack()
+
+
+def test_undo_brings_back_what_was_replaced(make_logic, scene_with_undo):
     from RAREUNetSegmentLib.segments import segment_voxel_counts
 
     array = scan_with_blobs()
-    node = add_scan(array)
-    slicer.mrmlScene.SetUndoOn()
-    try:
-        result = make_logic().process(node)
-        before = segment_voxel_counts(result)
-        array[array > 1000] = 0
-        second = add_scan(array, name="second")
-        make_logic().process(second, outputSegmentation=result)
-        assert segment_voxel_counts(result) != before
-        slicer.mrmlScene.Undo()
-        assert segment_voxel_counts(result) == before
-    finally:
-        slicer.mrmlScene.SetUndoOff()
-        slicer.mrmlScene.ClearUndoStack()
+    result = make_logic().process(add_scan(array))
+    before = segment_voxel_counts(result)
+    array[array > 1000] = 0
+    make_logic().process(add_scan(array, name="second"), outputSegmentation=result)
+    assert segment_voxel_counts(result) != before
+    scene_with_undo.Undo()
+    assert segment_voxel_counts(result) == before
+
+
+def test_undo_takes_a_result_out_of_the_users_segmentation(make_logic, scene_with_undo):
+    own = scene_with_undo.AddNewNodeByClass("vtkMRMLSegmentationNode", "own")
+    own.GetSegmentation().AddEmptySegment("mine", "Mine")
+    assert make_logic().process(add_scan(scan_with_blobs()), outputSegmentation=own) is own
+    assert len(own.GetSegmentation().GetSegmentIDs()) == 3
+    scene_with_undo.Undo()
+    assert list(own.GetSegmentation().GetSegmentIDs()) == ["mine"]
+    assert own.GetAttribute("RAREUNet.Model") is None
 
 
 def test_existing_segmentation_under_another_transform_is_refused(make_logic):
