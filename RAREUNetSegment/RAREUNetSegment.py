@@ -27,7 +27,7 @@ from slicer.util import VTKObservationMixin
 if str(Path(__file__).parent) not in sys.path:  # rareunet and RAREUNetSegmentLib lie beside this file
     sys.path.insert(0, str(Path(__file__).parent))
 
-from RAREUNetSegmentLib import dependencies, models, outlook, region, samples, scene, segments
+from RAREUNetSegmentLib import dependencies, models, outlook, region, samples, scene, segments, volumes
 from RAREUNetSegmentLib.choices import Device, EntryDepth, depth_number, structure_names
 from RAREUNetSegmentLib.run import Failed, Finished, Run
 from RAREUNetSegmentLib.run_display import RunDisplay
@@ -122,6 +122,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.placeRegionButton.connect("clicked(bool)", self.onPlaceRegion)
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
         self.ui.cancelButton.connect("clicked(bool)", self.onCancel)
+        self.ui.volumesTableButton.connect("clicked(bool)", self.onVolumesTable)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
@@ -317,6 +318,10 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if follows and not segments.shows_another_scan(finished.node, parameters.inputVolume):
             parameters.outputSegmentation = finished.node
 
+    def onVolumesTable(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The volumes could not be put into a table.")):
+            volumes.show(self.logic.volumesTable(self.runDisplay.segmentationNode))
+
     def onFailed(self, failed: Failed) -> None:
         self._endRun()
         self.runDisplay.show_failed(failed)
@@ -373,7 +378,7 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
             structures: names of those that the segmentation is to hold; None for all that the model has.
 
         Returns:
-            the segmentation node. Its attributes RAREUNet.* tell model, region, route, device and warnings.
+            the segmentation node. Its attributes RAREUNet.* tell model, region, route, volumes, device and warnings.
 
         Raises:
             ValueError: the scan, the region, the model, a structure or the device can't be used, or another scan is
@@ -383,6 +388,20 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
         """
         options = (model, outputSegmentation, device, entryDepth, force, memoryGb, structures)
         return self.makeRun(volumeNode, regionOfInterest, *options).wait().node
+
+    def volumesTable(self, segmentationNode: Any) -> Any:
+        """Volumes of the segments that this module made, as they are now: edited ones count as they were left.
+
+        Args:
+            segmentationNode: what process() returned.
+
+        Returns:
+            the table node, with the columns Segment, Volume (ml) and Voxels; the same one for the same segmentation.
+
+        Raises:
+            ValueError: there is no such segment, it is not stored as voxels, or lies under a non-linear transform.
+        """
+        return volumes.volumes_table(segmentationNode)
 
     def makeRun(
         self,
@@ -439,6 +458,7 @@ class RAREUNetSegmentTest(ScriptedLoadableModuleTest):
         self.assertEqual(node.GetAttribute("RAREUNet.Model"), "hippocampus")
         if path:
             self.assertTrue(all(segments.segment_voxel_counts(node).values()))
+        self.assertEqual(RAREUNetSegmentLogic().volumesTable(node).GetNumberOfRows(), 2)
         self.delayDisplay("Test passed")
 
     def _makeScan(self) -> Any:

@@ -29,13 +29,15 @@ def mark_as_written(segment: Any, place: str) -> None:
     segment.SetTag(REGION_TAG, place)
 
 
+def own_ids(segmentation: Any) -> list[str]:
+    """Ids of the segments that this module made. A copy that the user made has our tags and another id."""
+    return [i for i in segmentation.GetSegmentIDs() if _is_own(i, segmentation.GetSegment(i))]
+
+
 def ids_replaced_by(prediction: Prediction, segmentation: Any) -> list[str]:
-    """Ids of the segments that this module made of the prediction's model and structures. A copy that the user made has
-    our tags and another id.
-    """
+    """Of these the ones of the prediction's model and structures."""
     structures = {(prediction.model["name"], label.value) for label in prediction.labels}
-    segments = ((i, segmentation.GetSegment(i)) for i in segmentation.GetSegmentIDs())
-    return [i for i, segment in segments if _is_own(i, segment) and structure_of(segment) in structures]
+    return [i for i in own_ids(segmentation) if structure_of(segmentation.GetSegment(i)) in structures]
 
 
 def changed_ids_replaced_by(prediction: Prediction, segmentation: Any) -> list[str]:

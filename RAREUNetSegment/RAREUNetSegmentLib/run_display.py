@@ -24,10 +24,14 @@ class RunDisplay:
 
     Args:
         ui: the panel's widgets.
+
+    Attributes:
+        segmentationNode: of the result that is shown; None while none is. It may have left the scene.
     """
 
     def __init__(self, ui: Any) -> None:
         self._ui = ui
+        self.segmentationNode: Any = None
         self._line = ProgressLine()
         self._seconds_per_voxel: dict[tuple[str, str, str], float] = {}
         self._key, self._voxels = ("", "", ""), 1
@@ -41,12 +45,11 @@ class RunDisplay:
     def clear(self) -> None:
         """As before any run."""
         self._timer.stop()
-        self._ui.show3DButton.setSegmentationNode(None)
+        self._show_segmentation(None)
         for widget in (
             self._ui.progressBar,
             self._ui.cancelButton,
             self._ui.resultLabel,
-            self._ui.show3DButton,
             self._ui.copyReportButton,
         ):
             widget.visible = False
@@ -70,8 +73,8 @@ class RunDisplay:
         self._seconds_per_voxel[self._key] = sum(finished.prediction.seconds.values()) / self._voxels
         scan = finished.node.GetAttribute("RAREUNet.Scan")
         self._ui.resultLabel.text = summary.volumes_table(scan, finished.prediction)
-        self._ui.show3DButton.setSegmentationNode(finished.node)
-        self._ui.resultLabel.visible = self._ui.show3DButton.visible = True
+        self._ui.resultLabel.visible = True
+        self._show_segmentation(finished.node)
 
     def show_failed(self, failed: Failed) -> None:
         """In the panel, where the report can be copied, and as a dialog for who looks elsewhere."""
@@ -92,6 +95,12 @@ class RunDisplay:
         slicer.util.showStatusMessage(
             "The report is on the clipboard: paste it where you ask for help.", 5000
         )
+
+    def _show_segmentation(self, node: Any) -> None:
+        """Offers what can be done with it, or with None nothing."""
+        self.segmentationNode = node
+        self._ui.show3DButton.setSegmentationNode(node)
+        self._ui.show3DButton.visible = self._ui.volumesTableButton.visible = node is not None
 
     def _update(self) -> None:
         self._ui.progressBar.value = round(100 * self._line.fraction)

@@ -77,6 +77,19 @@ def geometry_events(node: Any) -> tuple[int, ...]:
     return vtk.vtkCommand.ModifiedEvent, node.TransformModifiedEvent, changed
 
 
+def put_beside(node: Any, neighbour: Any) -> None:
+    """Puts a node into the folder, study or patient of the subject hierarchy that its neighbour lies in."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    beside = hierarchy.GetItemByDataNode(neighbour) if hierarchy else 0
+    if not beside:
+        return
+    item, parent = hierarchy.GetItemByDataNode(node), hierarchy.GetItemParent(beside)
+    if item:
+        hierarchy.SetItemParent(item, parent)
+    else:
+        hierarchy.CreateItem(parent, node)
+
+
 def region_from_node(node: Any) -> RegionOfInterest | None:
     """Region of a vtkMRMLMarkupsROINode in world space, with its own axes; None for None.
 

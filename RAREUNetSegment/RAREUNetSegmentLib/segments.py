@@ -17,7 +17,7 @@ from rareunet.prediction import Prediction
 from RAREUNetSegmentLib import own_segments
 from RAREUNetSegmentLib.own_segments import STRUCTURE_TAG, labelmap_name, segment_mask
 from RAREUNetSegmentLib.place import Place
-from RAREUNetSegmentLib.scene import ijk_to_world
+from RAREUNetSegmentLib.scene import ijk_to_world, put_beside
 
 SEGMENT_CONTEXT = "Segmentation category and type - DICOM master list"
 REGION_CONTEXT = "Anatomic codes - DICOM master list"
@@ -187,7 +187,7 @@ def _fill(
         if show_3d:
             segmentation_node.CreateClosedSurfaceRepresentation()
         _describe(segmentation_node, volume_node, prediction, place)
-    _follow_in_subject_hierarchy(segmentation_node, volume_node)
+    put_beside(segmentation_node, volume_node)
 
 
 def _check_counts(segmentation_node: Any, segments: dict[str, Any], prediction: Any) -> None:
@@ -218,25 +218,13 @@ def _describe(segmentation_node: Any, volume_node: Any, prediction: Any, place: 
         "Seconds": f"{sum(prediction.seconds.values()):.3f}",
         "Certainty": "" if prediction.certainty is None else f"{prediction.certainty:.4f}",
         "Structures": "; ".join(label.name for label in prediction.labels),
+        "VolumesMl": "; ".join(f"{name}: {ml:.6g}" for name, ml in prediction.volumes_ml.items()),
         "Scan": volume_node.GetName(),
         "Region": place.world,
         "Warnings": "\n".join(prediction.warnings),
     }
     for name, value in facts.items():
         segmentation_node.SetAttribute(f"RAREUNet.{name}", value)
-
-
-def _follow_in_subject_hierarchy(segmentation_node: Any, volume_node: Any) -> None:
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    scan_item = hierarchy.GetItemByDataNode(volume_node) if hierarchy else 0
-    if not scan_item:
-        return
-    item = hierarchy.GetItemByDataNode(segmentation_node)
-    parent = hierarchy.GetItemParent(scan_item)
-    if item:
-        hierarchy.SetItemParent(item, parent)
-    else:
-        hierarchy.CreateItem(parent, segmentation_node)
 
 
 def _layer(values: np.ndarray, volume_node: Any) -> Any:

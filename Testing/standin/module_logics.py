@@ -22,6 +22,7 @@ LOGIC_CLASSES = {
     "transforms": ("vtkSlicerTransformLogic", "Transforms"),
     "models": ("vtkSlicerModelsLogic", "Models"),
     "plots": ("vtkSlicerPlotsLogic", "Plots"),
+    "tables": ("vtkSlicerTablesLogic", "Tables"),  # Modules/Loadable/Tables/qSlicerTablesModule.cxx
 }
 
 
