@@ -119,6 +119,8 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.modelComboBox.connect("activated(int)", self.onModelChosen)
         self.ui.modelFolderEdit.connect("currentPathChanged(QString)", self.onModelFolderChanged)
         self.ui.modelFolderEdit.connect("validInputChanged(bool)", self.onModelFolderValid)
+        self.ui.allStructuresButton.connect("clicked(bool)", lambda clicked: self.structureList.tickAll(True))
+        self.ui.noStructuresButton.connect("clicked(bool)", lambda clicked: self.structureList.tickAll(False))
         self.ui.placeRegionButton.connect("clicked(bool)", self.onPlaceRegion)
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
         self.ui.cancelButton.connect("clicked(bool)", self.onCancel)
@@ -253,7 +255,8 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.inputLabel.text = f"{_('Scan')} ({names[0]}):" if names else _("Scan:")
         structures = self._facts.structure_names if self._facts else ()
         self.structureList.show(structures, left_out(self._parameterNode.leftOut, name))
-        self.ui.structuresLabel.visible = self.ui.structuresList.visible = len(structures) > 1
+        for name in ("structuresLabel", "structuresList", "allStructuresButton", "noStructuresButton"):
+            getattr(self.ui, name).visible = len(structures) > 1
 
     def _showOutlook(self) -> None:
         """The lines above Apply, and whether Apply can be pressed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,15 +13,11 @@ from rareunet.geometry import RegionOfInterest, box_of_region, canonical_spacing
 from rareunet.preprocessing import route_of_scan
 from rareunet.scan_checks import FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT, excess, shown_mm
 from rareunet.wording import capital, times
+from RAREUNetSegmentLib.accuracy import expected_accuracy
 from RAREUNetSegmentLib.choices import depth_number
 from RAREUNetSegmentLib.models import ModelFacts
 from RAREUNetSegmentLib.scene import ijk_to_world, region_from_node
 from RAREUNetSegmentLib.structure_list import chosen, left_out
-
-# A measurement speaks for a scan when no axis is finer by more than the first factor, or coarser by more than the
-# second: beyond the coarsest that was measured Dice falls steeply.
-FINER_FACTOR, COARSER_FACTOR = math.sqrt(2), 1.1
-TOLD_VOLUME_ERROR = 5.0  # percent: volumes that are off by as much or more, on average, are told of
 
 MOST_CHANNELS = 4  # that the panel has selectors for
 
@@ -33,7 +28,8 @@ class Outlook:
 
     Attributes:
         route: how the scan will enter the network.
-        expected: the accuracy measured nearest to this spacing; '' where the model tells none.
+        expected: the accuracy measured nearest to this spacing, of the structures that are wanted; '' where the model
+            tells none.
         warnings: what to know before Apply.
     """
 
@@ -61,6 +57,7 @@ def describe_choice(parameters: Any, facts: ModelFacts | None) -> tuple[str, str
             region_from_node(parameters.regionOfInterest),
             depth_number(parameters.entryDepth.value),
             parameters.force,
+            chosen(facts.structure_names, left_out(parameters.leftOut, parameters.model)),
         )
     except ValueError as error:
         return str(error), f"⚠ {capital(str(error))}"
@@ -97,6 +94,7 @@ def outlook_for(
     region: RegionOfInterest | None = None,
     entry_depth: int | None = None,
     force: bool = False,
+    structures: Sequence[str] | None = None,
 ) -> Outlook:
     """What Apply will do with a scan.
 
@@ -107,6 +105,7 @@ def outlook_for(
         region: region of interest, None for the whole scan.
         entry_depth: None chooses by spacing.
         force: the user accepts a field of view that is too large.
+        structures: names of those that are wanted; None for all.
 
     Raises:
         ValueError: region outside the scan, unknown depth, unusable spacing.
@@ -127,7 +126,7 @@ def outlook_for(
         for depth in (entry_depth, None)
     )
     # By the scan's own spacing even where it is straightened: resampling does not bring back what thick slices lost.
-    expected = expected_accuracy(facts.resolution_card, spacing)
+    expected = expected_accuracy(facts.resolution_card, spacing, facts.structure_names, structures)
     if expected and route != automatic:
         expected = "accuracy was not measured for this entry depth"
     warnings = list(route.warnings)
@@ -142,25 +141,3 @@ def outlook_for(
     elif factor > FIELD_OF_VIEW_DOUBT:
         warnings.append(f"{seen}: expect false findings, or make the region of interest smaller.")
     return Outlook(route.describe(), expected, tuple(warnings))
-
-
-def expected_accuracy(card: Sequence[dict[str, Any]], spacing_mm: Sequence[float]) -> str:
-    """The row of a resolution card nearest to a spacing (S, A, R), as a sentence part; '' for an empty card."""
-    if not card:
-        return ""
-
-    def doublings(row: dict[str, Any]) -> list[float]:
-        """By how many doublings each axis of the scan is coarser."""
-        return [math.log2(mm / own) for mm, own in zip(spacing_mm, row["spacing_mm"], strict=True)]
-
-    finest, coarsest = -math.log2(FINER_FACTOR) - 1e-6, math.log2(COARSER_FACTOR) + 1e-6
-    near = [row for row in card if all(finest <= d <= coarsest for d in doublings(row))]
-    if not near:
-        return "accuracy was not measured near this voxel size"
-    row = min(near, key=lambda row: max(map(abs, doublings(row))))
-    expected = f"expected Dice {row['dice_mean']:.2f} ± {row['dice_sd']:.2f} ({row['cases']} scans, {row['condition']})"
-    error = row.get("volume_error_percent_mean", 0.0)
-    if abs(error) >= TOLD_VOLUME_ERROR:
-        size, spread = "small" if error < 0 else "large", row.get("volume_error_percent_sd", 0.0)
-        expected += f", volumes {abs(error):.0f} ± {spread:.0f} % too {size}"
-    return expected

@@ -42,6 +42,12 @@ class StructureList:
             self._widget.item(number).setCheckState(qt.Qt.Unchecked if name in leftOut else qt.Qt.Checked)
         self._filling = False
 
+    def tickAll(self, ticked: bool) -> None:
+        """Ticks or unticks every structure; onChanged is called once."""
+        leftOut = [] if ticked else list(self._names)
+        self.show(self._names, leftOut)
+        self._onChanged(leftOut)
+
     def _changed(self, item: Any = None) -> None:
         if not self._filling:
             ticked = [self._widget.item(n).checkState() == qt.Qt.Checked for n in range(len(self._names))]

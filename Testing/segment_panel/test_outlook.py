@@ -3,41 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
-from segment_helpers import add_scan, finish_run, segmentations
+from segment_helpers import add_scan, finish_run, save_tiny_model, segmentations
 from turns import turned_world
-
-
-@pytest.mark.parametrize(
-    ("percent", "told"),
-    [
-        (-9.3, ", volumes 9 ± 7 % too small"),
-        (5.0, ", volumes 5 ± 7 % too large"),
-        (-4.9, ""),
-        (None, ""),
-    ],
-)
-def test_volumes_that_are_off_by_a_twentieth_are_told(panel, percent, told):
-    from RAREUNetSegmentLib.outlook import expected_accuracy
-
-    row = {"condition": "2 mm", "spacing_mm": [2, 2, 2], "cases": 7, "dice_mean": 0.81, "dice_sd": 0.02}
-    names = ("volume_error_percent_mean", "volume_error_percent_sd")
-    measured = {} if percent is None else dict(zip(names, (percent, 7.4), strict=True))
-    assert (
-        expected_accuracy([row | measured], (2, 2, 2)) == f"expected Dice 0.81 ± 0.02 (7 scans, 2 mm){told}"
-    )
-
-
-@pytest.mark.parametrize(
-    ("spacing", "row"),
-    [((2.1, 2, 2), "2 mm"), ((1.5, 2, 2), "2 mm"), ((2.3, 2, 2), None), ((1.3, 2, 2), None)],
-)
-def test_a_measurement_speaks_for_scans_hardly_coarser(panel, spacing, row):
-    """Where the coarsest measured ends Dice falls steeply: what holds at 8 mm does not at 10."""
-    from RAREUNetSegmentLib.outlook import expected_accuracy
-
-    card = [{"condition": "2 mm", "spacing_mm": [2, 2, 2], "cases": 7, "dice_mean": 0.81, "dice_sd": 0.02}]
-    assert ("not measured" in expected_accuracy(card, spacing)) == (row is None)
 
 
 def test_line_before_apply(panel):
@@ -51,6 +18,17 @@ def test_line_before_apply(panel):
     node.SetSpacing(2, 2, 2)
     assert panel.ui.outlookLabel.text.startswith("2.0 x 2.0 x 2.0 mm: enters at depth 1.")
     assert "not measured near this voxel size" in panel.ui.outlookLabel.text
+
+
+def test_line_tells_what_to_expect_of_the_ticked_structures(panel, models):
+    names = panel._facts.structure_names
+    card = {"condition": "native", "spacing_mm": [1, 1, 1], "cases": 9, "dice_mean": 0.75, "dice_sd": 0.1}
+    measured = card | {"dice_by_label": dict(zip(names, (0.81, 0.69), strict=True))}
+    panel._parameterNode.model = save_tiny_model(models, "measured", resolution_card=(measured,)).name
+    panel._parameterNode.inputVolume = add_scan()
+    assert "Expected Dice 0.75 ± 0.10 (Front 0.81, Back 0.69; 9 scans, native)." in panel.ui.outlookLabel.text
+    panel._parameterNode.leftOut = '{"measured": ["Back"]}'
+    assert "Expected Dice 0.81 (Front; 9 scans, native)." in panel.ui.outlookLabel.text
 
 
 def test_line_follows_anatomical_axes(panel):

@@ -9,6 +9,7 @@ import pytest
 from new_slicer import in_a_new_slicer
 from segment_helpers import (
     MODULE,
+    TERMINOLOGY,
     FakePredictor,
     add_scan,
     answer_by,
@@ -18,6 +19,8 @@ from segment_helpers import (
     scan_with_blobs,
     segmentations,
 )
+
+from rareunet.bundle import Label
 
 
 def use_fake(**options):
@@ -283,6 +286,25 @@ def test_structures_that_are_not_ticked_are_left_out(panel):
     tick(panel, 1, True)
     panel.ui.applyButton.click()
     assert [call.structures for call in predictor.calls] == [None, names[1:], None]
+
+
+def test_all_and_none_tick_at_once(panel, models):
+    """Hundreds of structures are one change of the panel's state, and not one for each."""
+    import vtk
+
+    labels = tuple(Label(value, f"Part {value}", (10, 20, 30), TERMINOLOGY) for value in range(1, 41))
+    parameters, changes = panel._parameterNode, []
+    parameters.model = save_tiny_model(models, "many", labels=labels).name
+    names = panel._facts.structure_names
+    parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: changes.append(1))
+    panel.ui.noStructuresButton.click()
+    assert structure_ticks(panel) == dict.fromkeys(names, False)
+    panel.ui.allStructuresButton.click()
+    assert structure_ticks(panel) == dict.fromkeys(names, True)
+    assert len(changes) == 2
+    parameters.model = ""
+    assert panel.ui.allStructuresButton.isHidden()
+    assert panel.ui.noStructuresButton.isHidden()
 
 
 def test_ticks_are_the_models_own(panel, models):
