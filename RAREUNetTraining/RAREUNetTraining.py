@@ -37,7 +37,7 @@ if (
 
 from RAREUNetSegmentLib.choices import Device
 from RAREUNetSegmentLib.dependencies import ensure_packages
-from RAREUNetTrainingLib import check_table, panel_state, training_packages, training_process
+from RAREUNetTrainingLib import check_table, panel_state, training_packages
 from RAREUNetTrainingLib.structures_table import StructuresTable
 from RAREUNetTrainingLib.training_choice import (
     TrainingChoice,
@@ -336,23 +336,14 @@ class RAREUNetTrainingLogic(ScriptedLoadableModuleLogic):
         logic.look("/data/runs/own")
         logic.startTraining(choice)  # a RAREUNetTrainingLib.training_choice.TrainingChoice
         logic.status().text
-
-    Args:
-        processFactory: starts a process from a command and the file for its output.
     """
 
-    def __init__(
-        self, processFactory: training_process.ProcessFactory = training_process.start_process
-    ) -> None:
+    def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        self.processFactory = processFactory
-        self.tasks = Tasks(Path(slicer.app.temporaryPath) / "RAREUNetTraining", self._startProcess)
+        self.tasks = Tasks(Path(slicer.app.temporaryPath) / "RAREUNetTraining")
         self.session: TrainingSession | None = None
         self._started: dict[str, TrainingSession] = {}  # by output folder; they know their processes
         self.missingPackages = training_packages.missing_packages()
-
-    def _startProcess(self, command: Any, log: Path) -> training_process.Process:
-        return self.processFactory(command, log)  # looked up when it is needed, so that it can be replaced
 
     def getParameterNode(self) -> RAREUNetTrainingParameterNode:
         return RAREUNetTrainingParameterNode(super().getParameterNode())
@@ -361,7 +352,7 @@ class RAREUNetTrainingLogic(ScriptedLoadableModuleLogic):
         """Turns to an output folder, '' for none; whether it is another one than before."""
         known = self.session.folder if self.session else ""
         if outputFolder != known:
-            new = TrainingSession(outputFolder, self._startProcess) if outputFolder else None
+            new = TrainingSession(outputFolder) if outputFolder else None
             self.session = self._started.get(outputFolder, new)
         return outputFolder != known
 

@@ -30,11 +30,13 @@ class FakeProcess:
             file.write(text)
 
 
-class FakeFactory:
+class FakeProcesses:
+    """In the place of start_process."""
+
     def __init__(self):
         self.started = []
 
-    def __call__(self, command, log):
+    def start(self, command, log):
         self.started.append(FakeProcess(command, log))
         return self.started[-1]
 

@@ -10,28 +10,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from RAREUNetSegmentLib.dependencies import python
 
 MODULE_FOLDER = Path(__file__).parent.parent
 TRAIN_SCRIPT = MODULE_FOLDER / "Scripts" / "train.py"
-
-
-class Process(Protocol):
-    """What the panel needs of a process; subprocess.Popen has it."""
-
-    pid: int
-
-    def poll(self) -> int | None:
-        """The exit code, None while it runs."""
-
-    def kill(self) -> None: ...
-
-
-ProcessFactory = Callable[[Sequence[str], Path], Process]
 
 
 def train_command(config: Path, output: Path, resume: bool, overrides: Sequence[str] = ()) -> list[str]:
@@ -67,7 +53,7 @@ class LaunchedProcess(subprocess.Popen):
                 os.killpg(self.pid, signal.SIGKILL)  # start_process made it the leader of a group
 
 
-def start_process(command: Sequence[str], log: Path) -> Process:
+def start_process(command: Sequence[str], log: Path) -> LaunchedProcess:
     """Starts a process that goes on when Slicer ends, its output appended to a file.
 
     Raises:

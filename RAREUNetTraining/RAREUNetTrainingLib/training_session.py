@@ -9,8 +9,8 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from rareunet_training.monitoring.progress import duration
+from RAREUNetTrainingLib import training_process
 from RAREUNetTrainingLib.training_choice import TrainingChoice
-from RAREUNetTrainingLib.training_process import Process, ProcessFactory, start_process, train_command
 from RAREUNetTrainingLib.training_run import (
     CONFIG_FILE,
     ENDED,
@@ -59,12 +59,11 @@ class TrainingSession:
 
     Args:
         folder: may not exist yet.
-        processFactory: starts a process from a command and a log file.
     """
 
-    def __init__(self, folder: str, processFactory: ProcessFactory = start_process) -> None:
-        self.folder, self.run, self.processFactory = folder, TrainingRun(folder), processFactory
-        self.process: Process | None = None
+    def __init__(self, folder: str) -> None:
+        self.folder, self.run = folder, TrainingRun(folder)
+        self.process: training_process.LaunchedProcess | None = None
 
     def start(self, choice: TrainingChoice) -> None:
         """Starts from nothing, or goes on from the checkpoint with the configuration that is there.
@@ -88,9 +87,8 @@ class TrainingSession:
             config.write_text(choice.to_toml(), encoding="utf-8")
         for name in (PROGRESS_FILE, STOP_FILE, LOG_FILE):  # or an earlier run's would be told as this one's
             (folder / name).unlink(missing_ok=True)
-        self.process = self.processFactory(
-            train_command(config, folder, resume, overrides), folder / LOG_FILE
-        )
+        command = training_process.train_command(config, folder, resume, overrides)
+        self.process = training_process.start_process(command, folder / LOG_FILE)
 
     def stop(self) -> None:
         """Asks the process to save and end; asked again when that takes too long, ends it at once."""

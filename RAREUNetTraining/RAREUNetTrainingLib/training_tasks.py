@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from RAREUNetTrainingLib import training_process
 from RAREUNetTrainingLib.training_choice import TrainingChoice
-from RAREUNetTrainingLib.training_process import Process, ProcessFactory, check_command, install_command
 from RAREUNetTrainingLib.training_run import LOG_FILE, end_of_file
 
 CHECK, INSTALL = "check", "install"
@@ -18,14 +18,13 @@ class Tasks:
 
     Args:
         folder: for reports and logs.
-        processFactory: starts a process from a command and a log file.
     """
 
-    def __init__(self, folder: Path, processFactory: ProcessFactory) -> None:
-        self.folder, self.processFactory = folder, processFactory
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.kind = ""  # of the task that runs; '' while none does
         self.log = folder / LOG_FILE
-        self._process: Process | None = None
+        self._process: training_process.LaunchedProcess | None = None
         self._onEnded: Callable[[int], None] | None = None
 
     @property
@@ -41,14 +40,14 @@ class Tasks:
         for report in reports:
             report.unlink(missing_ok=True)
         overrides = () if choice.config_file else choice.check_overrides()
-        command = check_command(
+        command = training_process.check_command(
             choice.data_folder, choice.labels_folder, choice.config_file, reports, overrides
         )
         self._start(CHECK, command, onEnded)
 
     def install(self, onEnded: Callable[[int], None]) -> None:
         """Raises OSError where no process starts."""
-        self._start(INSTALL, install_command(), onEnded)
+        self._start(INSTALL, training_process.install_command(), onEnded)
 
     def finish(self) -> None:
         """Calls onEnded once with the exit code of a task that has ended."""
@@ -77,5 +76,5 @@ class Tasks:
 
     def _start(self, kind: str, command: list[str], onEnded: Callable[[int], None]) -> None:
         self.log.unlink(missing_ok=True)
-        self._process = self.processFactory(command, self.log)
+        self._process = training_process.start_process(command, self.log)
         self.kind, self._onEnded = kind, onEnded

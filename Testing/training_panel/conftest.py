@@ -3,11 +3,19 @@
 import json
 
 import pytest
-from training_panel_helpers import MODULE, FakeFactory
+from training_panel_helpers import MODULE, FakeProcesses, training_process
 
 
 @pytest.fixture
-def panel(slicer_app):
+def processes(slicer_app, monkeypatch):
+    """Processes that are made up, and end when the test says so; monkeypatch.undo() brings back real ones."""
+    fakes = FakeProcesses()
+    monkeypatch.setattr(training_process(), "start_process", fakes.start)
+    return fakes
+
+
+@pytest.fixture
+def panel(slicer_app, processes):
     """The module's Python widget, opened and entered."""
     import standin
 
@@ -16,7 +24,7 @@ def panel(slicer_app):
     representation = module.widgetRepresentation()
     representation.enter()
     widget = representation.self()
-    widget.processes = widget.logic.processFactory = FakeFactory()
+    widget.processes = processes
     yield widget
     standin.unload_module(module)
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from new_slicer import in_a_new_slicer
-from training_panel_helpers import MODULE, FakeFactory, tell, training_process, wait_for
+from training_panel_helpers import MODULE, tell, wait_for
 
 PACKAGES = (
     "torch", "monai", "matplotlib", "jinja2", "tensorboard", "tqdm", "nibabel", "scipy", "SimpleITK", "pydicom",
@@ -194,7 +194,7 @@ def test_channels_that_nobody_named_are_left_to_the_training(ready, tmp_path):
     assert "channels =" not in (tmp_path / "run" / "config.toml").read_text()
 
 
-def test_check_fills_the_table_and_what_nobody_has_changed(panel, tmp_path):
+def test_check_fills_the_table_and_what_nobody_has_changed(panel, tmp_path, monkeypatch):
     """A real check of three made scans, one of them empty."""
     import numpy as np
 
@@ -211,7 +211,7 @@ def test_check_fills_the_table_and_what_nobody_has_changed(panel, tmp_path):
         label[5:9, 5:9, 5:9] = 3 if case else 0
         write_volume(folder / "imagesTr" / f"case_{case}.nii.gz", scan)
         write_label_map(folder / "labelsTr" / f"case_{case}.nii.gz", label, scan)
-    panel.logic.processFactory = training_process().start_process
+    monkeypatch.undo()
     panel._parameterNode.patch = "48 x 48 x 48"
     panel.ui.dataFolderEdit.currentPath = str(folder)
     panel.ui.checkButton.click()
@@ -260,7 +260,7 @@ def test_a_check_that_fails_says_why(ready):
     assert ready.ui.checkButton.enabled
 
 
-def test_missing_packages_are_installed_after_a_question(slicer_app, data, monkeypatch):
+def test_missing_packages_are_installed_after_a_question(slicer_app, processes, data):
     import slicer.packaging
 
     import standin
@@ -268,15 +268,14 @@ def test_missing_packages_are_installed_after_a_question(slicer_app, data, monke
     slicer.packaging.missing.add("monai")
     module = standin.load_module(MODULE)
     panel = module.widgetRepresentation().self()
-    panel.logic.processFactory = factory = FakeFactory()
     panel.ui.dataFolderEdit.currentPath = str(data)
     assert "monai" in panel.ui.packagesLabel.text
     assert not panel.ui.checkButton.enabled
     slicer_app.dialogAnswers.append(False)
     panel.ui.installButton.click()
-    assert not factory.started
+    assert not processes.started
     panel.ui.installButton.click()
-    (process,) = factory.started
+    (process,) = processes.started
     assert process.command[-1] == "--install"
     slicer.packaging.missing.clear()
     process.code = 0
@@ -284,8 +283,8 @@ def test_missing_packages_are_installed_after_a_question(slicer_app, data, monke
     assert panel.ui.checkButton.enabled
     slicer.packaging.missing.add("monai")
     panel.ui.installButton.click()
-    factory.started[-1].write("ERROR: no network\n")
-    factory.started[-1].code = 1
+    processes.started[-1].write("ERROR: no network\n")
+    processes.started[-1].code = 1
     panel.poll()
     assert "no network" in slicer_app.dialogs[-1].text
     standin.unload_module(module)

@@ -43,16 +43,19 @@ while True:
 """
 
 
-def test_a_real_process_is_started_found_again_stopped_and_resumed(ready, tmp_path):
+def test_a_real_process_is_started_found_again_stopped_and_resumed(ready, tmp_path, monkeypatch):
     import standin
 
     script, run = tmp_path / "script.py", tmp_path / "run"
     script.write_text(SCRIPT)
 
-    def start(command, log):
-        return training_process().start_process([sys.executable, str(script), str(run), *command[6:]], log)
+    monkeypatch.undo()
+    really_start = training_process().start_process
 
-    ready.logic.processFactory = start
+    def start(command, log):
+        return really_start([sys.executable, str(script), str(run), *command[6:]], log)
+
+    monkeypatch.setattr(training_process(), "start_process", start)
     ready.ui.startButton.click()
     wait_for(ready, lambda: len(ready.logic.status().rows) == 3)
     assert "epoch 3" in ready.ui.logEdit.toPlainText()
@@ -64,7 +67,6 @@ def test_a_real_process_is_started_found_again_stopped_and_resumed(ready, tmp_pa
     wait_for(ready, lambda: not ready.logic.status().running)
     panel.poll()
     assert panel.ui.statusLabel.text == "Stopped and saved after epoch 3 of 4."
-    panel.logic.processFactory = start
     assert panel.ui.startButton.text == "Resume"
     panel._parameterNode.epochs = 4
     panel.ui.startButton.click()

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from training_panel_helpers import MODULE, FakeFactory, epochs, tell, write_history
+from training_panel_helpers import MODULE, epochs, tell, write_history
 
 
 def test_progress_is_shown_until_the_model_is_offered(ready, tmp_path):
@@ -253,14 +253,13 @@ def test_curves_of_an_ended_run_leave_the_layout_alone(ready, tmp_path, monkeypa
     assert shown == [True]
 
 
-def test_leaving_cleans_up_and_leaves_the_training_alone(slicer_app, data, tmp_path):
+def test_leaving_cleans_up_and_leaves_the_training_alone(slicer_app, processes, data, tmp_path):
     import slicer.util
 
     import standin
 
     module = standin.load_module(MODULE)
     panel = module.widgetRepresentation().self()
-    panel.logic.processFactory = factory = FakeFactory()
     panel.ui.dataFolderEdit.currentPath = str(data)
     panel.ui.outputFolderEdit.currentPath = str(tmp_path / "run")
     panel.ui.startButton.click()
@@ -269,7 +268,7 @@ def test_leaving_cleans_up_and_leaves_the_training_alone(slicer_app, data, tmp_p
     standin.unload_module(module)
     for name in ("Table", "PlotSeries", "PlotChart"):
         assert not slicer.util.getNodesByClass(f"vtkMRML{name}Node")
-    assert not factory.started[0].killed
+    assert not processes.started[0].killed
 
 
 def test_the_model_is_chosen_in_the_other_module(ready, slicer_app, tmp_path):
