@@ -4,7 +4,7 @@ import json
 import time
 from pathlib import Path
 
-from rareunet_training.monitoring import history
+from rareunet_training.monitoring import history_file
 from rareunet_training.monitoring.progress import HISTORY_FILE
 
 ROOT = Path(__file__).parent.parent
@@ -59,7 +59,7 @@ def tell(folder, state, **facts):
 def write_history(folder, rows):
     """The history of a run with these rows."""
     folder.mkdir(parents=True, exist_ok=True)
-    history.write_history(folder / HISTORY_FILE, rows)
+    history_file.write_history(folder / HISTORY_FILE, rows)
 
 
 def epochs(number, validate_every=2):

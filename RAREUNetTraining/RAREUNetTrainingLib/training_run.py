@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import platform
@@ -10,11 +9,11 @@ import signal
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from slicer.i18n import tr as _
 
 from rareunet.file_lock import is_locked
+from rareunet_training.monitoring.history_file import Row, read_history
 from rareunet_training.monitoring.progress import (
     CHECKPOINT_FILE,
     HISTORY_FILE,
@@ -59,15 +58,12 @@ class TrainingRun:
     def has_checkpoint(self) -> bool:
         return (self.folder / CHECKPOINT_FILE).is_file()
 
-    def history(self) -> list[dict[str, float]]:
-        """Rows of history.csv by epoch; empty cells are left out, as is a row that is not whole."""
+    def history(self) -> list[Row]:
+        """Rows of history.csv by epoch; a row that can't be read is left out."""
         try:
-            with open(self.folder / HISTORY_FILE, newline="", encoding="utf-8") as file:
-                rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
-        except (OSError, csv.Error):
+            return [row for row in read_history(self.folder / HISTORY_FILE) if row]
+        except OSError:
             return []
-        whole = [{name: value for name, value in row.items() if value is not None} for row in rows]
-        return [row for row in whole if "epoch" in row]
 
     def log(self) -> str:
         """The end of what the process wrote."""
@@ -112,10 +108,3 @@ def last_error(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error:")]
     return (errors or lines or [_("it wrote nothing.")])[-1]
-
-
-def _number(text: Any) -> float | None:
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        return None

@@ -15,7 +15,7 @@ from rareunet.volume_files import write_label_map, write_volume
 from rareunet_training.configuration import read_config
 from rareunet_training.data.samples import SampleFacts
 from rareunet_training.model import describe_bundle
-from rareunet_training.monitoring.history import read_history
+from rareunet_training.monitoring.history_file import read_history
 from rareunet_training.training.fitting import fit
 
 CONFIG = Path(__file__).parents[2] / "RAREUNetTraining" / "Scripts" / "brain_tumour.toml"

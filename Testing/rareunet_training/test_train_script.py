@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rareunet import Predictor, read_volume
-from rareunet_training.monitoring.history import read_history
+from rareunet_training.monitoring.history_file import read_history
 
 ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / "RAREUNetTraining" / "Scripts" / "train.py"

@@ -171,6 +171,13 @@ def test_curves_are_brought_up_to_date_in_place(ready, tmp_path):
     assert not chart.GetSaveWithScene()
 
 
+def test_rows_that_another_program_has_spoilt_are_left_out_of_the_curves(ready, tmp_path):
+    write_history(tmp_path / "run", epochs(2))
+    with open(tmp_path / "run" / "history.csv", "ab") as file:
+        file.write(b"3,5,\xff\n")
+    assert [row["epoch"] for row in ready.logic.status().rows] == [1, 2]
+
+
 def test_a_closed_scene_gets_the_curves_and_the_run_again(ready, tmp_path):
     import slicer
     import slicer.util

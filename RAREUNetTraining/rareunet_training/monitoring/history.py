@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 import uuid
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rareunet.errors import first_line
-from rareunet.whole_files import replacing
 from rareunet_training.configuration import TrainingConfig
 from rareunet_training.monitoring.epoch_report import EpochReport
+from rareunet_training.monitoring.history_file import Row, read_history, write_history
 from rareunet_training.monitoring.progress import HISTORY_FILE
 
 WANDB_ID_FILE = "wandb_id.txt"
-
-Row = dict[str, float | int | str]
 
 
 def check_log(config: TrainingConfig) -> None:
@@ -70,42 +66,15 @@ class History:
             self._wandb.finish()
 
 
-def write_history(path: Path, rows: list[Row]) -> None:
-    """Writes all rows; a column of any row is a column of the file. Replaces the file in one go."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    # Losses and Dice of views that an early epoch lacks come beside their like, not at the end.
-    kinds = ("loss", "dice")
-    columns.sort(key=lambda name: kinds.index(kind) if (kind := name.split(" ")[0]) in kinds else -1)
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_history(path: Path) -> list[Row]:
-    """Rows of a history.csv; none if there is no file. Empty cells are left out."""
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return [
-            {name: int(value) if name == "epoch" else float(value) for name, value in row.items() if value}
-            for row in csv.DictReader(file)
-        ]
-
-
 def _earlier_rows(path: Path) -> list[Row]:
     """Rows of an earlier attempt. A file that another program has changed is put aside: the run goes on without."""
-    try:
-        rows = read_history(path)
-        if all("epoch" in row for row in rows):
-            return rows
-        problem = "it has no column epoch"
-    except (ValueError, TypeError, csv.Error) as error:
-        problem = first_line(error)
+    rows = read_history(path)
+    if all(rows):
+        return rows
     aside = path.with_suffix(".old.csv")
     path.replace(aside)
     print(
-        f"warning: {path} can't be read ({problem}) and was renamed to {aside.name}",
+        f"warning: {path} has rows that can't be read: it was renamed to {aside.name}, and a new one is begun",
         file=sys.stderr,
         flush=True,
     )

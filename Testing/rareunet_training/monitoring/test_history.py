@@ -16,7 +16,8 @@ from rareunet_training.evaluation.scores import Score
 from rareunet_training.monitoring import curves
 from rareunet_training.monitoring.curves import draw_curves
 from rareunet_training.monitoring.epoch_report import EpochReport
-from rareunet_training.monitoring.history import History, check_log, read_history
+from rareunet_training.monitoring.history import History, check_log
+from rareunet_training.monitoring.history_file import read_history
 from rareunet_training.monitoring.progress import Progress, ProgressWriter, duration
 from rareunet_training.reports.pictures import draw_cases
 
@@ -55,14 +56,22 @@ def test_resumed_run_replaces_the_rows_it_repeats(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["epoch;loss total\n1;0,5\n", "Epoch,loss total\n1,0.5\n", "epoch,a\n1,2,3\n"]
+    "content",
+    [
+        b"epoch;loss total\n1;0,5\n",
+        b"Epoch,loss total\n1,0.5\n",
+        b"epoch,a\n1,2,3\n",
+        b"epoch,a\n1,\xff\n",
+        b"epoch,a\n1," + b"1" * 200_000,
+    ],
+    ids=["another language's", "another title", "too many cells", "no text", "too long"],
 )
-def test_a_history_that_another_program_has_changed_is_put_aside(tmp_path, capsys, text):
-    (tmp_path / "history.csv").write_text(text)
+def test_a_history_that_another_program_has_changed_is_put_aside(tmp_path, capsys, content):
+    (tmp_path / "history.csv").write_bytes(content)
     history = History(tmp_path, config_of_balls("log.tensorboard=false"), first_epoch=1)
     history.add(report(2))
     assert [row["epoch"] for row in read_history(tmp_path / "history.csv")] == [2]
-    assert (tmp_path / "history.old.csv").read_text() == text
+    assert (tmp_path / "history.old.csv").read_bytes() == content
     assert "was renamed to history.old.csv" in capsys.readouterr().err
 
 
