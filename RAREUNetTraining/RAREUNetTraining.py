@@ -209,8 +209,14 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.structuresTable.show(structures_from_text(parameters.structures))
         if self.logic.look(parameters.outputFolder):
             self.curves.remove()
-            parameters.epochs = self.logic.status().epochs or parameters.epochs
+            self._takeOver(self.logic.status())
         self.poll()
+
+    def _takeOver(self, status: RunStatus) -> None:
+        """What Resume changes begins with what the run has."""
+        self._parameterNode.epochs = status.epochs or self._parameterNode.epochs
+        if status.device in [device.value for device in Device]:
+            self._parameterNode.device = Device(status.device)
 
     def poll(self) -> None:
         """Shows how far everything is; once a second while something runs."""

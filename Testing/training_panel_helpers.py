@@ -56,6 +56,13 @@ def tell(folder, state, **facts):
     (folder / "progress.json").write_text(json.dumps({"state": state, **facts}))
 
 
+def stopped_run(folder, epoch, epochs, device):
+    """The folder of a run that was stopped and can go on."""
+    tell(folder, "stopped", epoch=epoch, epochs=epochs)
+    (folder / "last.ckpt").touch()
+    (folder / "config.json").write_text(json.dumps({"fit": {"device": device}}))
+
+
 def write_history(folder, rows):
     """The history of a run with these rows."""
     folder.mkdir(parents=True, exist_ok=True)

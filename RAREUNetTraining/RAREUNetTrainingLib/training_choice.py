@@ -1,11 +1,11 @@
-"""What is chosen in the panel, and the configuration file it becomes."""
+"""What is chosen in the panel, and the settings that it becomes."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -130,29 +130,26 @@ class TrainingChoice:
             words.append(f"model.channels={list(self.channels)}")
         return words
 
-    def to_toml(self) -> str:
-        """The configuration file. Raises ValueError for a spacing or patch that is no three numbers."""
-        return "\n".join(self._toml_lines()) + "\n"
-
-    def _toml_lines(self) -> Iterator[str]:
-        yield "[data]"
-        yield f"folder = {_toml(self.data_folder)}"
-        yield f"labels = {_toml(self.labels_folder)}"
-        yield "\n[model]"
-        yield f"name = {_toml(self.model_name)}"
-        yield f"title = {_toml(self.model_name)}"
-        yield f"description = {_toml(', '.join(s.name for s in self.structures) + '.')}"
-        yield f"reference_spacing_mm = {_toml(numbers(self.reference_spacing_mm)[::-1])}"
-        if self.channels:
-            yield f"channels = {_toml(self.channels)}"
-        for structure in self.structures:
-            yield "\n[[model.labels]]"
-            for name, value in asdict(structure).items():
-                yield f"{name} = {_toml(value)}"
-        yield "\n[fit]"
-        yield f"patch = {_toml(_whole(numbers(self.patch))[::-1])}"
-        yield f"epochs = {self.epochs}"
-        yield f"device = {_toml(self.device)}"
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """The sections of a configuration file. Raises ValueError for a spacing or patch that is no three numbers."""
+        names = ", ".join(structure.name for structure in self.structures)
+        channels = {"channels": self.channels} if self.channels else {}
+        return {
+            "data": {"folder": self.data_folder, "labels": self.labels_folder},
+            "model": {
+                "name": self.model_name,
+                "title": self.model_name,
+                "description": f"{names}.",
+                "reference_spacing_mm": numbers(self.reference_spacing_mm)[::-1],
+                "labels": [asdict(structure) for structure in self.structures],
+                **channels,
+            },
+            "fit": {
+                "patch": _whole(numbers(self.patch))[::-1],
+                "epochs": self.epochs,
+                "device": self.device,
+            },
+        }
 
 
 def described_data(folder: str) -> tuple[list[Structure], tuple[str, ...]]:
@@ -216,8 +213,3 @@ def _whole(values: Sequence[float]) -> list[int]:
     if any(value != int(value) for value in values):
         raise ValueError(_("The patch must be whole numbers of voxels, such as 32 x 64 x 32."))
     return [int(value) for value in values]
-
-
-def _toml(value: Any) -> str:
-    """Strings, numbers and lists are written in TOML as in JSON."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

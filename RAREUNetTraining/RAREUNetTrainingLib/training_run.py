@@ -16,6 +16,7 @@ from rareunet.file_lock import is_locked
 from rareunet_training.monitoring.history_file import Row, read_history
 from rareunet_training.monitoring.progress import (
     CHECKPOINT_FILE,
+    CONFIG_FILE,
     HISTORY_FILE,
     LOCK_FILE,
     PROGRESS_FILE,
@@ -23,7 +24,7 @@ from rareunet_training.monitoring.progress import (
     Progress,
 )
 
-LOG_FILE, CONFIG_FILE = "log.txt", "config.toml"
+LOG_FILE, PANEL_FILE = "log.txt", "panel.json"  # the panel's own: what the process writes, what was chosen
 LOG_BYTES = 20_000
 ENDED = ("finished", "stopped", "failed")
 
@@ -57,6 +58,17 @@ class TrainingRun:
 
     def has_checkpoint(self) -> bool:
         return (self.folder / CHECKPOINT_FILE).is_file()
+
+    def is_configured(self) -> bool:
+        """Whether it can go on with the settings in its folder."""
+        return self.has_checkpoint() and (self.folder / CONFIG_FILE).is_file()
+
+    def device(self) -> str:
+        """The device that its settings name; '' while there are none."""
+        try:
+            return str(json.loads((self.folder / CONFIG_FILE).read_text(encoding="utf-8"))["fit"]["device"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
 
     def history(self) -> list[Row]:
         """Rows of history.csv by epoch; a row that can't be read is left out."""

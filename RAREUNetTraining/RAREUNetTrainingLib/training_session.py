@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from RAREUNetTrainingLib.training_run import (
     CONFIG_FILE,
     ENDED,
     LOG_FILE,
+    PANEL_FILE,
     PROGRESS_FILE,
     STOP_FILE,
     Progress,
@@ -32,17 +34,19 @@ class RunStatus:
     Attributes:
         running: a process trains.
         epochs: how many it is to have, 0 while unknown.
+        device: that it was told to use, '' while unknown.
         fraction: part of them that is done.
         text: where it stands, and what to do next.
         rows: rows of history.csv.
         bundle: folder of the finished model, '' before.
         canStart, canResume: from nothing, or from a checkpoint; both False for a finished run.
-        isConfigured: it can go on with the configuration in its folder, whatever is chosen.
+        isConfigured: it can go on with the settings in its folder, whatever is chosen.
         isStopping, isSlowToStop: it was asked to stop, a moment or too long ago.
     """
 
     running: bool = False
     epochs: int = 0
+    device: str = ""
     fraction: float = 0.0
     text: str = ""
     rows: tuple[dict[str, float], ...] = ()
@@ -66,7 +70,7 @@ class TrainingSession:
         self.process: training_process.LaunchedProcess | None = None
 
     def start(self, choice: TrainingChoice) -> None:
-        """Starts from nothing, or goes on from the checkpoint with the configuration that is there.
+        """Starts from nothing, or goes on from the checkpoint with the settings that are there.
 
         Raises:
             ValueError: the choice is not complete.
@@ -74,21 +78,27 @@ class TrainingSession:
         """
         if obstacle := obstacle_to_start(choice, self.status()):
             raise ValueError(obstacle)
-        folder, resume = self.run.folder, self.run.has_checkpoint()
+        folder = self.run.folder
         folder.mkdir(parents=True, exist_ok=True)
-        config, overrides = folder / CONFIG_FILE, []
-        if choice.config_file:
-            config, overrides = Path(choice.config_file), [f"data.folder={choice.data_folder}"]
-            overrides += [f"data.labels={choice.labels_folder}"] if choice.labels_folder else []
-        elif resume and config.exists():  # the model must stay what it is
-            overrides = [f"fit.epochs={choice.epochs}"]
-            overrides += [f"fit.device={choice.device}"] if choice.device != "auto" else []
-        else:
-            config.write_text(choice.to_toml(), encoding="utf-8")
+        config, overrides = self._configuration(choice)
         for name in (PROGRESS_FILE, STOP_FILE, LOG_FILE):  # or an earlier run's would be told as this one's
             (folder / name).unlink(missing_ok=True)
-        command = training_process.train_command(config, folder, resume, overrides)
+        command = training_process.train_command(config, folder, self.run.has_checkpoint(), overrides)
         self.process = training_process.start_process(command, folder / LOG_FILE)
+
+    def _configuration(self, choice: TrainingChoice) -> tuple[Path, list[str]]:
+        """The file that the process gets, and the settings that are put over it."""
+        if choice.config_file:
+            labels = [f"data.labels={choice.labels_folder}"] if choice.labels_folder else []
+            return Path(choice.config_file), [f"data.folder={choice.data_folder}", *labels]
+        if self.run.is_configured():  # the model must stay what it is
+            return self.run.folder / CONFIG_FILE, [
+                f"fit.epochs={choice.epochs}",
+                f"fit.device={choice.device}",
+            ]
+        file = self.run.folder / PANEL_FILE
+        file.write_text(json.dumps(choice.settings(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return file, []
 
     def stop(self) -> None:
         """Asks the process to save and end; asked again when that takes too long, ends it at once."""
@@ -108,13 +118,14 @@ class TrainingSession:
         return RunStatus(
             running=running,
             epochs=progress.epochs,
+            device=self.run.device(),
             fraction=progress.fraction,
             text=_("Saving and stopping...") if asked is not None else self._describe(progress, running),
             rows=tuple(self.run.history()),
             bundle=progress.bundle if finished and Path(progress.bundle).is_dir() else "",
             canStart=not (running or finished or checkpoint),
             canResume=checkpoint and not (running or finished),
-            isConfigured=checkpoint and (self.run.folder / CONFIG_FILE).is_file(),
+            isConfigured=self.run.is_configured(),
             isStopping=asked is not None,
             isSlowToStop=asked is not None and asked > PATIENCE_SECONDS and self._can_be_killed(),
         )

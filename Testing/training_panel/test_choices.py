@@ -7,6 +7,8 @@ import pytest
 from new_slicer import in_a_new_slicer
 from training_panel_helpers import MODULE, tell, wait_for
 
+from rareunet_training.configuration import read_config
+
 PACKAGES = (
     "torch", "monai", "matplotlib", "jinja2", "tensorboard", "tqdm", "nibabel", "scipy", "SimpleITK", "pydicom",
     "safetensors", "fastjsonschema", "yaml", "tomli", "optuna",
@@ -42,16 +44,14 @@ def test_remembered_paths_leave_the_choice_alone(ready, tmp_path):
         ready._rememberPaths()
     ready.ui.epochsSpinBox.value = 200
     ready.ui.startButton.click()
-    assert "epochs = 200" in (tmp_path / "new" / "config.toml").read_text()
+    assert read_config(tmp_path / "new" / "panel.json").fit.epochs == 200
 
 
 def test_folders_may_be_told_from_where_slicer_was_started(ready, data, tmp_path, monkeypatch):
-    from rareunet_training.configuration import read_config
-
     monkeypatch.chdir(tmp_path)
     ready.ui.dataFolderEdit.currentPath = ready.ui.labelsFolderEdit.currentPath = data.name
     ready.ui.startButton.click()
-    written = read_config(tmp_path / "run" / "config.toml").data
+    written = read_config(tmp_path / "run" / "panel.json").data
     assert (written.folder, written.labels) == (str(data), str(data))
 
 
@@ -126,8 +126,6 @@ def test_own_structures_survive_another_folder(ready, tmp_path):
 
 
 def test_start_writes_a_configuration_that_the_training_reads(ready, data, tmp_path):
-    from rareunet_training.configuration import read_config
-
     ready._parameterNode.referenceSpacing = "0.5 x 1 x 4"
     ready._parameterNode.patch = "32, 64, 16"
     ready.ui.epochsSpinBox.value = 7
@@ -136,10 +134,10 @@ def test_start_writes_a_configuration_that_the_training_reads(ready, data, tmp_p
     (process,) = ready.processes.started
     assert process.command[1:] == [
         str(MODULE.parent / "Scripts" / "train.py"),
-        "--config", str(tmp_path / "run" / "config.toml"),
+        "--config", str(tmp_path / "run" / "panel.json"),
         "--output", str(tmp_path / "run"),
     ]  # fmt: skip
-    config = read_config(tmp_path / "run" / "config.toml")
+    config = read_config(tmp_path / "run" / "panel.json")
     assert config.data.folder == str(data)
     assert config.model.reference_spacing_mm == [4.0, 1.0, 0.5]
     assert config.fit.patch == [16, 64, 32]
@@ -160,7 +158,7 @@ def test_a_configuration_file_decides_all_but_the_folders(ready, data, tmp_path)
     command = ready.processes.started[-1].command
     assert command[2:4] == ["--config", str(own)]
     assert command[-1] == f"data.folder={data}"
-    assert not (tmp_path / "run" / "config.toml").exists()
+    assert not (tmp_path / "run" / "panel.json").exists()
 
 
 def test_an_emptied_field_is_no_choice_any_more(ready, tmp_path):
@@ -191,7 +189,7 @@ def test_nothing_is_filled_in_while_a_dialog_is_open(ready, monkeypatch):
 def test_channels_that_nobody_named_are_left_to_the_training(ready, tmp_path):
     ready._parameterNode.channels = ""
     ready.ui.startButton.click()
-    assert "channels =" not in (tmp_path / "run" / "config.toml").read_text()
+    assert read_config(tmp_path / "run" / "panel.json").model.channels == ["image"]
 
 
 def test_check_fills_the_table_and_what_nobody_has_changed(panel, tmp_path, monkeypatch):

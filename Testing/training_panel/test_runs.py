@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from training_panel_helpers import MODULE, epochs, tell, write_history
+from training_panel_helpers import MODULE, epochs, stopped_run, tell, write_history
 
 
 def test_progress_is_shown_until_the_model_is_offered(ready, tmp_path):
@@ -119,24 +119,32 @@ def test_stop_asks_by_a_file_then_offers_to_end_at_once(ready, slicer_app, tmp_p
     assert [dialog.text[:28] for dialog in slicer_app.dialogs] == ["The training does not react."] * 2
 
 
-def test_a_stopped_run_is_resumed_with_its_own_configuration(panel, tmp_path):
+def test_a_stopped_run_is_resumed_with_its_own_settings(panel, tmp_path):
     """Nothing but the folder has to be chosen, as after a restart of Slicer."""
     run = tmp_path / "run"
-    tell(run, "stopped", epoch=12, epochs=60)
-    (run / "last.ckpt").touch()
-    (run / "config.toml").write_text("# of the first start\n")
+    stopped_run(run, epoch=12, epochs=60, device="cpu")
     panel.ui.outputFolderEdit.currentPath = str(run)
     assert panel.ui.statusLabel.text == "Stopped and saved after epoch 12 of 60."
     assert panel.ui.startButton.text == "Resume"
-    assert panel.ui.epochsSpinBox.value == 60
+    assert (panel.ui.epochsSpinBox.value, panel.ui.deviceComboBox.currentText) == (60, "Processor")
     panel.ui.startButton.click()
-    assert panel.processes.started[-1].command[-2:] == ["--resume", "fit.epochs=60"]
-    panel.processes.started[-1].code = 130
+    first = panel.processes.started[-1]
+    assert first.command[2:4] == ["--config", str(run / "config.json")]
+    assert first.command[-3:] == ["--resume", "fit.epochs=60", "fit.device=cpu"]
+    first.code = 130
     panel.ui.epochsSpinBox.value = 150
-    panel.ui.deviceComboBox.setCurrentIndex(1)
+    panel.ui.deviceComboBox.setCurrentIndex(0)
     panel.ui.startButton.click()
-    assert panel.processes.started[-1].command[-3:] == ["--resume", "fit.epochs=150", "fit.device=cpu"]
-    assert (run / "config.toml").read_text(encoding="utf-8") == "# of the first start\n"
+    assert panel.processes.started[-1].command[-3:] == ["--resume", "fit.epochs=150", "fit.device=auto"]
+    assert not (run / "panel.json").exists()
+
+
+@pytest.mark.parametrize("settings", ["", "[]", '{"fit": {"device": "cuda:1"}}'])
+def test_a_device_that_the_panel_does_not_have_is_left_out(panel, tmp_path, settings):
+    stopped_run(tmp_path / "run", epoch=12, epochs=60, device="cpu")
+    (tmp_path / "run" / "config.json").write_text(settings)
+    panel.ui.outputFolderEdit.currentPath = str(tmp_path / "run")
+    assert (panel.ui.epochsSpinBox.value, panel.ui.deviceComboBox.currentText) == (60, "Automatic")
 
 
 def test_curves_are_brought_up_to_date_in_place(ready, tmp_path):

@@ -22,11 +22,12 @@ PROGRESS_FILE = "progress.json"
 LOCK_FILE = "run.lock"  # locked while a run writes to the folder
 CHECKPOINT_FILE = "last.ckpt"
 HISTORY_FILE = "history.csv"
+CONFIG_FILE = "config.json"  # every setting of the run
 # What a run may leave beside the model, which therefore can't have these names.
 RUN_NAMES = (
-    STOP_FILE, PROGRESS_FILE, LOCK_FILE, CHECKPOINT_FILE, HISTORY_FILE, "tensorboard", "config.json", "check.json",
+    STOP_FILE, PROGRESS_FILE, LOCK_FILE, CHECKPOINT_FILE, HISTORY_FILE, CONFIG_FILE, "tensorboard", "check.json",
     "check.html", "curves.png", "validation.png", "scores.json", "scores.csv", "scores.html", "wandb_id.txt", "log.txt",
-    "config.toml",
+    "panel.json",
 )  # fmt: skip
 SECONDS_BETWEEN_WRITES = 1.0
 

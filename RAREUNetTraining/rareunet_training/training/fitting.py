@@ -21,7 +21,7 @@ from rareunet_training.model import check_held_out, check_model, describe_bundle
 from rareunet_training.monitoring.curves import draw_curves
 from rareunet_training.monitoring.epoch_report import EpochReport
 from rareunet_training.monitoring.history import History, check_log
-from rareunet_training.monitoring.progress import RUN_NAMES, Progress, ProgressWriter, duration
+from rareunet_training.monitoring.progress import CONFIG_FILE, RUN_NAMES, Progress, ProgressWriter, duration
 from rareunet_training.reports.pictures import draw_cases
 from rareunet_training.reports.score_output import show, write
 from rareunet_training.training.distributed import Processes
@@ -141,7 +141,7 @@ def _prepare_and_train(
     elif config.model.start_from:
         trainer.start_from(Bundle.load(config.model.start_from))
     if processes.is_first:
-        write_whole(output / "config.json", json.dumps(config.to_dict(), indent=2) + "\n")
+        write_whole(output / CONFIG_FILE, json.dumps(config.to_dict(), indent=2) + "\n")
         print(
             f"{len(training)} training and {len(validation)} validation cases; {memory.describe()}",
             flush=True,
