@@ -346,7 +346,7 @@ class RAREUNetTrainingLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        self.tasks = Tasks(Path(slicer.app.temporaryPath) / "RAREUNetTraining")
+        self.tasks = Tasks(slicer.app.temporaryPath)
         self.session: TrainingSession | None = None
         self._started: dict[str, TrainingSession] = {}  # by output folder; they know their processes
         self.missingPackages = training_packages.missing_packages()

@@ -258,6 +258,30 @@ def test_a_check_that_fails_says_why(ready):
     assert ready.ui.checkButton.enabled
 
 
+def test_two_slicers_check_at_once(ready, data):
+    """Each has a folder of its own, which goes when another check begins and when the module is left."""
+    import standin
+
+    module = standin.load_module(MODULE)
+    other = module.widgetRepresentation().self()
+    other.ui.dataFolderEdit.currentPath = str(data)
+    for panel in (ready, other):
+        panel.ui.checkButton.click()
+    folders = [process.log.parent for process in ready.processes.started]
+    assert folders[0] != folders[1]
+    for process, folder in zip(ready.processes.started, folders, strict=True):
+        assert str(folder / "check.json") in process.command
+        process.write(f"error: {folder.name}\n")
+        process.code = 2
+    for panel, folder in zip((ready, other), folders, strict=True):
+        panel.poll()
+        assert folder.name in panel.ui.checkLabel.text
+    ready.ui.checkButton.click()
+    assert [folder.exists() for folder in folders] == [False, True]
+    standin.unload_module(module)  # goes by the name, and so takes both
+    assert not any(process.log.parent.exists() for process in ready.processes.started)
+
+
 def test_missing_packages_are_installed_after_a_question(slicer_app, processes, data):
     import slicer.packaging
 

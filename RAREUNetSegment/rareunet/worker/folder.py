@@ -1,4 +1,4 @@
-"""The private folder through which a panel and its worker pass voxels; nothing of it outlives the two."""
+"""The private folder through which a panel and its process pass files; nothing of it outlives the two."""
 
 from __future__ import annotations
 
