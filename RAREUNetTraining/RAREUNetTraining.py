@@ -19,7 +19,7 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -35,6 +35,8 @@ if (
 ):  # in a source tree, rareunet lies there
     sys.path.append(str(Path(__file__).parents[1] / "RAREUNetSegment"))
 
+from rareunet_training.configuration import FitConfig
+from rareunet_training.setting_rules import CHOICES
 from RAREUNetSegmentLib.choices import Device
 from RAREUNetSegmentLib.dependencies import ensure_packages
 from RAREUNetTrainingLib import check_table, panel_state, training_packages
@@ -92,6 +94,9 @@ class RAREUNetTrainingParameterNode:
     patch: str = "64 x 64 x 64"
     epochs: Annotated[int, WithinRange(1, 100_000)] = 100
     device: Device = Device.AUTO
+    batchSize: Annotated[int, WithinRange(1, 1024)] = FitConfig.batch_size
+    precision: Annotated[str, Choice(CHOICES["fit.precision"])] = FitConfig.precision
+    patience: Annotated[int, WithinRange(0, 100_000)] = FitConfig.patience
 
 
 class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 
 from rareunet.bundle_format import LARGEST_LABEL
 from rareunet.wording import times
+from rareunet_training.configuration import FitConfig
 
 COLORS = (
     (230, 96, 66), (64, 156, 214), (111, 184, 91), (240, 189, 74),
@@ -43,6 +44,7 @@ class TrainingChoice:
         channels: names of the images of a case.
         reference_spacing_mm, patch: text such as "1 x 1 x 4", along R, A and S as scanners print it.
         config_file: decides everything but the folders, if one is chosen.
+        batch_size, precision, patience: as in FitConfig.
     """
 
     data_folder: str
@@ -56,6 +58,9 @@ class TrainingChoice:
     epochs: int
     device: str
     config_file: str = ""
+    batch_size: int = FitConfig.batch_size
+    precision: str = FitConfig.precision
+    patience: int = FitConfig.patience
 
     @classmethod
     def of(cls, parameters: Any) -> TrainingChoice:
@@ -72,6 +77,9 @@ class TrainingChoice:
             epochs=parameters.epochs,
             device=parameters.device.value,
             config_file=parameters.configFile,
+            batch_size=parameters.batchSize,
+            precision=parameters.precision,
+            patience=parameters.patience,
         )
 
     def data_obstacle(self) -> str:
@@ -148,6 +156,9 @@ class TrainingChoice:
                 "patch": _whole(numbers(self.patch))[::-1],
                 "epochs": self.epochs,
                 "device": self.device,
+                "batch_size": self.batch_size,
+                "precision": self.precision,
+                "patience": self.patience,
             },
         }
 

@@ -7,7 +7,7 @@ import pytest
 from new_slicer import in_a_new_slicer
 from training_panel_helpers import MODULE, tell, wait_for
 
-from rareunet_training.configuration import read_config
+from rareunet_training.configuration import FitConfig, read_config
 
 PACKAGES = (
     "torch", "monai", "matplotlib", "jinja2", "tensorboard", "tqdm", "nibabel", "scipy", "SimpleITK", "pydicom",
@@ -147,6 +147,19 @@ def test_start_writes_a_configuration_that_the_training_reads(ready, data, tmp_p
     assert not ready.ui.startButton.enabled
     assert ready.ui.stopButton.enabled
     assert ready.timer.active
+
+
+def test_what_the_memory_refusal_asks_for_begins_as_in_the_configuration_and_can_be_set(ready, tmp_path):
+    ui, default = ready.ui, FitConfig()
+    shown = ui.batchSizeSpinBox.value, ui.precisionComboBox.currentText, ui.patienceSpinBox.value
+    assert shown == (default.batch_size, default.precision, default.patience)
+    assert ui.patienceSpinBox.text == "Off"
+    ui.batchSizeSpinBox.value = 1
+    ui.precisionComboBox.setCurrentIndex(1)
+    ui.patienceSpinBox.value = 20
+    ui.startButton.click()
+    fit = read_config(tmp_path / "run" / "panel.json").fit
+    assert (fit.batch_size, fit.precision, fit.patience) == (1, "bfloat16", 20)
 
 
 def test_a_configuration_file_decides_all_but_the_folders(ready, data, tmp_path):
