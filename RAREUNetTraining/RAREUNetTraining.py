@@ -232,6 +232,7 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.tasks.finish()
         status = self.logic.status()
         choice = TrainingChoice.of(self._parameterNode)
+        panel_state.show_fields(self.ui, choice, status)
         panel_state.show_status(self.ui, status)
         panel_state.show_buttons(self.ui, choice, status, self.logic.tasks.kind, self.logic.missingPackages)
         self._showLog()

@@ -7,9 +7,38 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from RAREUNetTrainingLib.ignored_fields import ignored_fields
 from RAREUNetTrainingLib.training_choice import TrainingChoice
 from RAREUNetTrainingLib.training_session import RunStatus, obstacle_to_start
 from RAREUNetTrainingLib.training_tasks import CHECK, INSTALL
+
+# The widgets of each field of TrainingChoice, by their names.
+WIDGETS = {
+    "data_folder": ("dataFolderLabel", "dataFolderEdit"),
+    "labels_folder": ("labelsFolderLabel", "labelsFolderEdit"),
+    "model_name": ("nameLabel", "nameEdit"),
+    "structures": ("structuresTable", "addStructureButton", "removeStructureButton"),
+    "output_folder": ("outputFolderLabel", "outputFolderEdit"),
+    "epochs": ("epochsLabel", "epochsSpinBox"),
+    "device": ("deviceLabel", "deviceComboBox"),
+    "reference_spacing_mm": ("spacingLabel", "spacingEdit"),
+    "patch": ("patchLabel", "patchEdit"),
+    "batch_size": ("batchSizeLabel", "batchSizeSpinBox"),
+    "precision": ("precisionLabel", "precisionComboBox"),
+    "patience": ("patienceLabel", "patienceSpinBox"),
+    "channels": ("channelsLabel", "channelsEdit"),
+    "config_file": ("configFileLabel", "configFileEdit"),
+}
+
+
+def show_fields(ui: Any, choice: TrainingChoice, status: RunStatus) -> None:
+    """Greys out the fields that don't count, and says why."""
+    ignored, reason = ignored_fields(choice, status)
+    for field, names in WIDGETS.items():
+        for name in names:
+            getattr(ui, name).enabled = field not in ignored
+    ui.ignoredLabel.text = reason
+    ui.ignoredLabel.visible = bool(reason)
 
 
 def show_status(ui: Any, status: RunStatus) -> None:

@@ -87,7 +87,7 @@ class TrainingSession:
         self.process = training_process.start_process(command, folder / LOG_FILE)
 
     def _configuration(self, choice: TrainingChoice) -> tuple[Path, list[str]]:
-        """The file that the process gets, and the settings that are put over it."""
+        """The file that the process gets, and the settings that are put over it. ignored_fields tells of the rest."""
         if choice.config_file:
             labels = [f"data.labels={choice.labels_folder}"] if choice.labels_folder else []
             return Path(choice.config_file), [f"data.folder={choice.data_folder}", *labels]

@@ -1,0 +1,40 @@
+"""Which of the panel's fields don't count as things stand, so that nobody sets them in vain."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+
+from RAREUNetTrainingLib.training_choice import TrainingChoice
+from RAREUNetTrainingLib.training_session import RunStatus
+
+SCANS = ("data_folder", "labels_folder", "config_file")
+# What Resume may change, and what a run keeps from its start.
+CHANGEABLE = ("epochs", "device")
+KEPT = (
+    "model_name", "structures", "channels", "reference_spacing_mm", "patch", "batch_size", "precision", "patience",
+)  # fmt: skip
+
+
+def ignored_fields(choice: TrainingChoice, status: RunStatus) -> tuple[tuple[str, ...], str]:
+    """Fields of TrainingChoice that would make no difference, and why, with the next step; (), '' where all would.
+
+    The folders of the scans count for Check where Resume does without them.
+    """
+    if status.running:
+        reason = _(
+            "The fields don't change the training that runs. Choose another output folder for another one."
+        )
+        return (*SCANS, *CHANGEABLE, *KEPT), reason
+    if choice.config_file:
+        reason = _(
+            "The configuration file decides what is greyed out. Change it there, or clear the file under Advanced to"
+            " choose here."
+        )
+        return (*CHANGEABLE, *KEPT), reason
+    if status.canResume and status.isConfigured:
+        reason = _(
+            "Resume goes on with this run's scans and settings: only Epochs and Compute on can be changed. Choose"
+            " another output folder to start anew."
+        )
+        return KEPT, reason
+    return (), ""
