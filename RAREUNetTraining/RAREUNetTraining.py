@@ -5,6 +5,7 @@ Training, checking and installing are processes of their own; the panel looks at
 
 from __future__ import annotations
 
+import html
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ from RAREUNetTrainingLib.training_choice import (
     text_of,
 )
 from RAREUNetTrainingLib.training_curves import TrainingCurves
+from RAREUNetTrainingLib.training_report import check_report, training_report
 from RAREUNetTrainingLib.training_run import last_error
 from RAREUNetTrainingLib.training_session import RunStatus, TrainingSession
 from RAREUNetTrainingLib.training_tasks import Tasks
@@ -111,6 +113,7 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNodeTag: Any = None
         self._filledIn: dict[str, str] = {}
         self._shownLog = ""
+        self._checkReport = ""
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
@@ -142,12 +145,13 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (self.ui.stopButton, self.onStop),
             (self.ui.showCurvesButton, self.curves.show),
             (self.ui.useModelButton, self.onUseModel),
+            (self.ui.copyReportButton, self.onCopyReport),
+            (self.ui.copyCheckReportButton, self.onCopyCheckReport),
             (self.ui.addStructureButton, self.structuresTable.add),
             (self.ui.removeStructureButton, self.structuresTable.removeCurrent),
         ):
             button.connect("clicked()", slot)
-        for widget in (self.ui.casesTable, self.ui.checkLabel):
-            widget.visible = False
+        self._hideCheck()
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneChanged)
@@ -250,16 +254,24 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onCheck(self) -> None:
         with self._shown(_("The scans could not be checked.")):
             self._rememberPaths()
-            self.ui.checkLabel.visible = self.ui.casesTable.visible = False
-            self.logic.tasks.check(TrainingChoice.of(self._parameterNode), self.onChecked)
+            self._hideCheck()
+            choice = TrainingChoice.of(self._parameterNode)
+            self.logic.tasks.check(choice, partial(self.onChecked, choice))
 
-    def onChecked(self, code: int) -> None:
+    def _hideCheck(self) -> None:
+        for widget in (self.ui.casesTable, self.ui.checkLabel, self.ui.copyCheckReportButton):
+            widget.visible = False
+
+    def onChecked(self, choice: TrainingChoice, code: int) -> None:
         """Shows the report, and fills in what it proposes where nobody has written something else."""
         self.ui.checkLabel.visible = True
         report = self.logic.tasks.report()
         if report is None:
-            cause = last_error(self.logic.tasks.output())
+            output = self.logic.tasks.output()
+            cause = html.escape(last_error(output), quote=False)
             self.ui.checkLabel.text = _("The check failed: {message}").format(message=cause)
+            self._checkReport = check_report(choice, output)
+            self.ui.copyCheckReportButton.visible = True
             return
         self.ui.checkLabel.text = check_table.summary_html(report, self.logic.tasks.page)
         check_table.fill_table(self.ui.casesTable, report)
@@ -332,6 +344,17 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self.logic.status().isSlowToStop or slicer.util.confirmOkCancelDisplay(question):
             with self._shown(_("The training could not be stopped.")):
                 self.logic.stopTraining()
+
+    def onCopyReport(self) -> None:
+        self._copy(training_report(self.logic.session))
+
+    def onCopyCheckReport(self) -> None:
+        self._copy(self._checkReport)
+
+    def _copy(self, report: str) -> None:
+        slicer.app.clipboard().setText(report)
+        text = _("The report is on the clipboard: paste it where you ask for help.")
+        slicer.util.showStatusMessage(text, 5000)
 
     def onUseModel(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The model could not be used."), waitCursor=True):

@@ -26,9 +26,7 @@ def make_report(failure: Failure, request: Request, private_names: Sequence[str]
     scan, region = request.channels[0], request.region
     x, y, z = reversed(scan.shape)
     lines = [
-        f"RAREUNet {__version__}, Slicer {slicer.app.applicationVersion}, Python {platform.python_version()},"
-        f" torch {_version('torch')}, numpy {_version('numpy')}",
-        f"System: {platform.platform()}, {platform.machine()}",
+        *about_computer(),
         f"Device asked for: {request.device}; memory allowed:"
         f" {f'{request.memory_gb:g} GB' if request.memory_gb else 'automatic'}",
         f"Model: {_model(request)}",
@@ -46,6 +44,16 @@ def make_report(failure: Failure, request: Request, private_names: Sequence[str]
     for name in sorted(filter(None, private_names), key=len, reverse=True):
         text = text.replace(name, "[name]")
     return text
+
+
+def about_computer(*packages: str) -> list[str]:
+    """Two lines: versions, of further packages too, and the system."""
+    versions = [f"{package} {_version(package)}" for package in ("torch", "numpy", *packages)]
+    return [
+        f"RAREUNet {__version__}, Slicer {slicer.app.applicationVersion}, Python {platform.python_version()},"
+        f" {', '.join(versions)}",
+        f"System: {platform.platform()}, {platform.machine()}",
+    ]
 
 
 def _version(package: str) -> str:

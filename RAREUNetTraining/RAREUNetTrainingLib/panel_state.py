@@ -49,6 +49,7 @@ def show_status(ui: Any, status: RunStatus) -> None:
     ui.statusLabel.visible = bool(status.text)
     ui.useModelButton.visible = bool(status.bundle)
     ui.showCurvesButton.visible = bool(status.rows)
+    ui.copyReportButton.visible = status.hasFailed
 
 
 def show_buttons(

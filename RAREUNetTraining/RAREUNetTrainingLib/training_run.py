@@ -9,6 +9,7 @@ import signal
 import time
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from slicer.i18n import tr as _
 
@@ -41,12 +42,9 @@ class TrainingRun:
 
     def progress(self) -> Progress:
         """The last progress told; an empty one if there is none that can be read."""
-        try:
-            content = json.loads((self.folder / PROGRESS_FILE).read_text(encoding="utf-8"))
-            known = {field.name for field in fields(Progress)}
-            return Progress(**{name: value for name, value in content.items() if name in known})
-        except (OSError, ValueError, AttributeError, TypeError):
-            return Progress()
+        known = {field.name for field in fields(Progress)}
+        content = self._content(PROGRESS_FILE)
+        return Progress(**{name: value for name, value in content.items() if name in known})
 
     def is_running(self) -> bool:
         """Whether a run writes here; its lock tells, which goes with the process and works over a shared folder."""
@@ -63,12 +61,17 @@ class TrainingRun:
         """Whether it can go on with the settings in its folder."""
         return self.has_checkpoint() and (self.folder / CONFIG_FILE).is_file()
 
+    def settings(self) -> dict[str, Any]:
+        """Sections of the settings that were written last, by the panel or by the run; {} where there are none."""
+        files = [file for name in (PANEL_FILE, CONFIG_FILE) if (file := self.folder / name).is_file()]
+        files.sort(key=lambda file: file.stat().st_mtime)
+        content = self._content(files[-1].name) if files else {}
+        return {section: values for section, values in content.items() if isinstance(values, dict)}
+
     def device(self) -> str:
-        """The device that its settings name; '' while there are none."""
-        try:
-            return str(json.loads((self.folder / CONFIG_FILE).read_text(encoding="utf-8"))["fit"]["device"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return ""
+        """The device that the run's settings name; '' while there are none."""
+        section = self._content(CONFIG_FILE).get("fit")
+        return str(section.get("device", "")) if isinstance(section, dict) else ""
 
     def history(self) -> list[Row]:
         """Rows of history.csv by epoch; a row that can't be read is left out."""
@@ -98,6 +101,14 @@ class TrainingRun:
         if (number := self._process_number()) > 0:
             os.kill(number, getattr(signal, "SIGKILL", signal.SIGTERM))
 
+    def _content(self, name: str) -> dict[str, Any]:
+        """Of a file of JSON; {} where there is none that can be read."""
+        try:
+            content = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
     def _process_number(self) -> int:
         """Of the run that writes here from this computer; 0 if there is none or it has not told it yet."""
         progress = self.progress()  # once: the file may change
@@ -105,10 +116,13 @@ class TrainingRun:
 
 
 def end_of_file(path: Path) -> str:
-    """The last LOG_BYTES of a text file, '' if there is none; of a line that is rewritten (a bar), its last state."""
+    """The last lines of a text file, LOG_BYTES at most, '' if there is none; of a line that is rewritten (a bar), its
+    last state."""
     try:
         with open(path, "rb") as file:
-            file.seek(max(0, os.path.getsize(path) - LOG_BYTES))
+            if (size := os.path.getsize(path)) > LOG_BYTES:
+                file.seek(size - LOG_BYTES)
+                file.readline()  # the rest of a line: half a name would not be known as one
             text = file.read().decode("utf-8", errors="replace")
     except OSError:
         return ""

@@ -41,6 +41,7 @@ class RunStatus:
         bundle: folder of the finished model, '' before.
         canStart, canResume: from nothing, or from a checkpoint; both False for a finished run.
         isConfigured: it can go on with the settings in its folder, whatever is chosen.
+        hasFailed: it ended by an error.
         isStopping, isSlowToStop: it was asked to stop, a moment or too long ago.
     """
 
@@ -54,6 +55,7 @@ class RunStatus:
     canStart: bool = False
     canResume: bool = False
     isConfigured: bool = False
+    hasFailed: bool = False
     isStopping: bool = False
     isSlowToStop: bool = False
 
@@ -68,6 +70,7 @@ class TrainingSession:
     def __init__(self, folder: str) -> None:
         self.folder, self.run = folder, TrainingRun(folder)
         self.process: training_process.LaunchedProcess | None = None
+        self.choice: TrainingChoice | None = None  # that it was started with
 
     def start(self, choice: TrainingChoice) -> None:
         """Starts from nothing, or goes on from the checkpoint with the settings that are there.
@@ -80,6 +83,7 @@ class TrainingSession:
             raise ValueError(obstacle)
         folder = self.run.folder
         folder.mkdir(parents=True, exist_ok=True)
+        self.choice = choice
         config, overrides = self._configuration(choice)
         for name in (PROGRESS_FILE, STOP_FILE, LOG_FILE):  # or an earlier run's would be told as this one's
             (folder / name).unlink(missing_ok=True)
@@ -114,18 +118,22 @@ class TrainingSession:
         running = self._is_ours_running() or self.run.is_running()
         asked = self.run.seconds_since_stop() if running else None
         finished = progress.state == "finished" and not running
+        failed = not running and self._has_failed(progress)
         checkpoint = self.run.has_checkpoint()
         return RunStatus(
             running=running,
             epochs=progress.epochs,
             device=self.run.device(),
             fraction=progress.fraction,
-            text=_("Saving and stopping...") if asked is not None else self._describe(progress, running),
+            text=_("Saving and stopping...")
+            if asked is not None
+            else self._describe(progress, running, failed),
             rows=tuple(self.run.history()),
             bundle=progress.bundle if finished and Path(progress.bundle).is_dir() else "",
             canStart=not (running or finished or checkpoint),
             canResume=checkpoint and not (running or finished),
             isConfigured=self.run.is_configured(),
+            hasFailed=failed,
             isStopping=asked is not None,
             isSlowToStop=asked is not None and asked > PATIENCE_SECONDS and self._can_be_killed(),
         )
@@ -136,7 +144,13 @@ class TrainingSession:
     def _is_ours_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def _describe(self, progress: Progress, running: bool) -> str:
+    def _has_failed(self, progress: Progress) -> bool:
+        """Asked of a run that has ended: whether it told so, or ended without a word."""
+        if progress.state in ("finished", "stopped"):
+            return False
+        return progress.state != "" or (self.process is not None and bool(self.process.poll()))
+
+    def _describe(self, progress: Progress, running: bool, failed: bool) -> str:
         if running:
             return describe_running(progress)
         if progress.state == "finished":
@@ -147,7 +161,7 @@ class TrainingSession:
             )
         if progress.state == "failed":
             return _("The training failed: {message}").format(message=progress.message)
-        if progress.state not in ("", *ENDED) or (self.process is not None and self.process.poll()):
+        if failed:
             return _("The training ended unexpectedly: {message}").format(message=last_error(self.run.log()))
         return ""
 

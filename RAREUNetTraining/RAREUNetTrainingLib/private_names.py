@@ -1,0 +1,63 @@
+"""What may tell of patients in the text of a training or a check: folders and names of scans, taken out of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rareunet.volume_files import case_name
+from rareunet_training.data.layouts import PAIRS
+
+# They tell of the layout, and of nobody.
+USUAL_NAMES = {name for pair in PAIRS for name in pair} | {"dataset"}
+LONGEST_COUNT = (
+    3  # digits of scans that are merely counted; taken out, they would take other numbers with them
+)
+
+
+def without_names(text: str, sources: Iterable[str]) -> str:
+    """The text with [folder] and [scan] in the place of the sources' paths and of their scans' names.
+
+    Args:
+        sources: folders of scans, CSV files of cases, and other paths; may be empty or not exist.
+    """
+    paths = [Path(source) for source in sources if source]
+    hidden = dict.fromkeys(_written(Path.home()), "~")
+    hidden |= {name: "[scan]" for path in paths for name in _scan_names(path)}
+    hidden |= {form: "[folder]" for path in paths for form in _written(path)}
+    longest_first = sorted(hidden, key=len, reverse=True)
+    # Whole words, or a short name would take letters out of others; in case_0000 and case-label it is one.
+    pattern = rf"(?<![^\W_])(?:{'|'.join(map(re.escape, longest_first))})(?![^\W_])"
+    return re.sub(pattern, lambda found: hidden[found[0]], text) if hidden else text
+
+
+def _scan_names(source: Path) -> set[str]:
+    """None of what can't be read: a report must come about whatever is wrong with the scans."""
+    try:
+        names = set(_in_folder(source) if source.is_dir() else _in_csv(source))
+    except OSError:
+        return set()
+    counts = {name for name in names if name.isdecimal() and len(name) <= LONGEST_COUNT}
+    return names - counts - USUAL_NAMES - {""}
+
+
+def _in_folder(folder: Path) -> Iterator[str]:
+    """Of the files in it and in its folders, without the numbers of channels."""
+    for path in (*folder.glob("*"), *folder.glob("*/*")):
+        yield case_name([path]).removesuffix(".seg")
+
+
+def _in_csv(file: Path) -> Iterator[str]:
+    """All its cells, and the parts of paths in them, but its titles."""
+    if file.suffix.lower() == ".csv":
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
+            for word in filter(None, map(str.strip, re.split(r'[,;"/\\]', line))):
+                yield from (word, case_name(word))
+
+
+def _written(path: Path) -> set[str]:
+    """A path as messages have it: as it was given, absolute, without links; on Windows also as Python quotes it."""
+    paths = {path, path.absolute(), path.resolve()}
+    texts = {str(path) for path in paths if path.name}  # not a whole disk
+    return texts | {text.replace("\\", other) for text in texts for other in ("\\\\", "/")}

@@ -1,0 +1,134 @@
+"""The report of a failure, to be sent to the developers: all that helps them, and nothing that names a patient."""
+
+import json
+
+import pytest
+from training_panel_helpers import tell
+
+PRINTED = """Traceback (most recent call last):
+  File "{data}/imagesTr/Miller_Ann_0000.nii.gz", line 12
+epoch 12: case Miller_Ann, label Miller_Ann.seg.nrrd, in {run}
+error: Miller_Ann is damaged
+"""
+
+
+@pytest.fixture
+def patients(ready, tmp_path):
+    """The panel with scans that are named like their patient, in a folder that is named so too."""
+    data = tmp_path / "Miller family"
+    for name in ("imagesTr/Miller_Ann_0000.nii.gz", "labelsTr/Miller_Ann.seg.nrrd", "imagesTr/12.nii.gz"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).touch()
+    ready.ui.dataFolderEdit.currentPath = str(data)
+    return ready
+
+
+def copied(button):
+    import slicer
+
+    slicer.app.clipboard().setText("")
+    assert not button.isHidden()
+    button.click()
+    return slicer.app.clipboard().text()
+
+
+def printed(panel, tmp_path):
+    return PRINTED.format(data=panel._parameterNode.dataFolder, run=tmp_path / "run")
+
+
+def test_report_of_a_training(patients, tmp_path):
+    button = patients.ui.copyReportButton
+    assert button.isHidden()
+    patients.ui.startButton.click()
+    process = patients.processes.started[-1]
+    process.write("x\n" * 100 + printed(patients, tmp_path))
+    process.code = 1
+    patients.poll()
+    patients.ui.dataFolderEdit.currentPath = ""  # what it was started with is kept out all the same
+    report = copied(button)
+    for part in (
+        "RAREUNet 0.",
+        "Slicer 5.12.3",
+        "torch ",
+        "monai ",
+        "System: ",
+        '"batch_size": 2',
+        '"Anterior"',
+    ):
+        assert part in report
+    assert "What happened: The training ended unexpectedly: error: [scan] is damaged" in report
+    assert 'File "[folder]/imagesTr/[scan]_0000.nii.gz", line 12' in report
+    assert "epoch 12: case [scan], label [scan].seg.nrrd, in [folder]" in report
+    assert "Miller" not in report
+    assert str(tmp_path) not in report
+    assert report.count("x\n") == 36  # the last 40 lines
+    patients.ui.dataFolderEdit.currentPath = str(tmp_path)
+    patients.ui.startButton.click()
+    assert button.isHidden()
+
+
+def test_report_of_a_training_that_another_slicer_started(ready, tmp_path):
+    """The run's own settings tell where its scans are."""
+    run, data = tmp_path / "run", tmp_path / "Miller"
+    data.mkdir()
+    (data / "Ann.nii.gz").touch()
+    tell(run, "failed", message=f"{data} holds Ann")
+    sections = {
+        "data": {"folder": str(data), "exclude": ["Bob"], "fold": 2},
+        "model": {"start_from": f"{run}/a"},
+    }
+    (run / "config.json").write_text(json.dumps(sections))
+    ready.poll()
+    report = copied(ready.ui.copyReportButton)
+    assert "What happened: The training failed: [folder] holds [scan]" in report
+    assert 'Settings, data: {"fold": 2}' in report
+    assert '"start_from": "[folder]"' in report
+    assert "Bob" not in report
+
+
+def test_report_of_a_check(patients, tmp_path):
+    button = patients.ui.copyCheckReportButton
+    assert button.isHidden()
+    patients.ui.checkButton.click()
+    process = patients.processes.started[-1]
+    process.write(printed(patients, tmp_path))
+    process.code = 1
+    patients.poll()
+    report = copied(button)
+    assert "What happened: The check failed: error: [scan] is damaged" in report
+    assert "model.reference_spacing_mm=[1.0, 1.0, 1.0]" in report
+    assert "Miller" not in report
+    patients.ui.checkButton.click()
+    assert button.isHidden()
+
+
+def test_a_training_that_was_stopped_has_no_report(ready, tmp_path):
+    ready.ui.startButton.click()
+    tell(tmp_path / "run", "stopped")
+    ready.processes.started[-1].code = 130
+    ready.poll()
+    assert ready.ui.copyReportButton.isHidden()
+
+
+def test_names_in_a_csv_file_are_taken_out(slicer_app, tmp_path):
+    from RAREUNetTrainingLib.private_names import without_names
+
+    file = tmp_path / "cases.csv"
+    file.write_text('case,image,label\nMiller 1,"scans/Ann/1.nii.gz",bob.mha\n')
+    text = f"{file}: Miller 1 and scans/Ann/1.nii.gz have label bob, not bobsleigh; line 1"
+    told = "[folder]: [scan] and [scan]/[scan]/[scan] have label [scan], not bobsleigh; line 1"
+    assert without_names(text, [str(file)]) == told
+
+
+def test_half_a_name_is_left_out(slicer_app, tmp_path):
+    from RAREUNetTrainingLib.training_run import LOG_BYTES, end_of_file
+
+    (tmp_path / "log").write_text("Miller\n" + "x" * (LOG_BYTES - 4))
+    assert end_of_file(tmp_path / "log") == "x" * (LOG_BYTES - 4)
+
+
+@pytest.mark.parametrize("source", ["", "/", "/nowhere/at/all"])
+def test_where_there_are_no_scans_the_text_stays(slicer_app, source):
+    from RAREUNetTrainingLib.private_names import without_names
+
+    assert without_names("10 / 2 imagesTr", [source]) == "10 / 2 imagesTr"
