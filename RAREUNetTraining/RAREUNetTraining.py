@@ -5,7 +5,6 @@ Training, checking and installing are processes of their own; the panel looks at
 
 from __future__ import annotations
 
-import html
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +39,8 @@ from rareunet_training.configuration import FitConfig
 from rareunet_training.setting_rules import CHOICES
 from RAREUNetSegmentLib.choices import Device
 from RAREUNetSegmentLib.dependencies import ensure_packages
-from RAREUNetTrainingLib import check_table, panel_state, training_packages
+from RAREUNetTrainingLib import panel_state, training_packages
+from RAREUNetTrainingLib.check_display import CheckDisplay
 from RAREUNetTrainingLib.structures_table import StructuresTable
 from RAREUNetTrainingLib.training_choice import (
     TrainingChoice,
@@ -52,7 +52,7 @@ from RAREUNetTrainingLib.training_choice import (
     text_of,
 )
 from RAREUNetTrainingLib.training_curves import TrainingCurves
-from RAREUNetTrainingLib.training_report import check_report, training_report
+from RAREUNetTrainingLib.training_report import copy_report, training_report
 from RAREUNetTrainingLib.training_run import last_error
 from RAREUNetTrainingLib.training_session import RunStatus, TrainingSession
 from RAREUNetTrainingLib.training_tasks import Tasks
@@ -113,7 +113,6 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNodeTag: Any = None
         self._filledIn: dict[str, str] = {}
         self._shownLog = ""
-        self._checkReport = ""
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
@@ -123,6 +122,7 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = RAREUNetTrainingLogic()
         self.curves = TrainingCurves()
+        self.checkDisplay = CheckDisplay(self.ui)
         self.structuresTable = StructuresTable(self.ui.structuresTable, self.onStructuresChanged)
         self.pathEdits = {
             "dataFolder": self.ui.dataFolderEdit,
@@ -146,12 +146,10 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (self.ui.showCurvesButton, self.curves.show),
             (self.ui.useModelButton, self.onUseModel),
             (self.ui.copyReportButton, self.onCopyReport),
-            (self.ui.copyCheckReportButton, self.onCopyCheckReport),
             (self.ui.addStructureButton, self.structuresTable.add),
             (self.ui.removeStructureButton, self.structuresTable.removeCurrent),
         ):
             button.connect("clicked()", slot)
-        self._hideCheck()
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneChanged)
@@ -254,28 +252,17 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onCheck(self) -> None:
         with self._shown(_("The scans could not be checked.")):
             self._rememberPaths()
-            self._hideCheck()
+            self.checkDisplay.clear()
             choice = TrainingChoice.of(self._parameterNode)
             self.logic.tasks.check(choice, partial(self.onChecked, choice))
 
-    def _hideCheck(self) -> None:
-        for widget in (self.ui.casesTable, self.ui.checkLabel, self.ui.copyCheckReportButton):
-            widget.visible = False
-
     def onChecked(self, choice: TrainingChoice, code: int) -> None:
         """Shows the report, and fills in what it proposes where nobody has written something else."""
-        self.ui.checkLabel.visible = True
         report = self.logic.tasks.report()
         if report is None:
-            output = self.logic.tasks.output()
-            cause = html.escape(last_error(output), quote=False)
-            self.ui.checkLabel.text = _("The check failed: {message}").format(message=cause)
-            self._checkReport = check_report(choice, output)
-            self.ui.copyCheckReportButton.visible = True
+            self.checkDisplay.show_failed(choice, self.logic.tasks.output())
             return
-        self.ui.checkLabel.text = check_table.summary_html(report, self.logic.tasks.page)
-        check_table.fill_table(self.ui.casesTable, report)
-        self.ui.casesTable.visible = True
+        self.checkDisplay.show(report, self.logic.tasks.page)
         self._fillIn(
             [structure(label.value, label.name, label.color) for label in report.proposed_labels],
             report.proposed_channels,
@@ -346,15 +333,7 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.logic.stopTraining()
 
     def onCopyReport(self) -> None:
-        self._copy(training_report(self.logic.session))
-
-    def onCopyCheckReport(self) -> None:
-        self._copy(self._checkReport)
-
-    def _copy(self, report: str) -> None:
-        slicer.app.clipboard().setText(report)
-        text = _("The report is on the clipboard: paste it where you ask for help.")
-        slicer.util.showStatusMessage(text, 5000)
+        copy_report(training_report(self.logic.session))
 
     def onUseModel(self) -> None:
         with slicer.util.tryWithErrorDisplay(_("The model could not be used."), waitCursor=True):

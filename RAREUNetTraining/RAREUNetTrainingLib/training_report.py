@@ -8,6 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+
 from RAREUNetSegmentLib.run_report import about_computer
 from RAREUNetTrainingLib.private_names import without_names
 from RAREUNetTrainingLib.training_choice import TrainingChoice
@@ -35,6 +39,12 @@ def check_report(choice: TrainingChoice, output: str) -> str:
     """
     settings = {"check": "a configuration file" if choice.config_file else choice.check_overrides()}
     return _report(f"The check failed: {last_error(output)}", settings, output, choice.paths())
+
+
+def copy_report(report: str) -> None:
+    slicer.app.clipboard().setText(report)
+    text = _("The report is on the clipboard: paste it where you ask for help.")
+    slicer.util.showStatusMessage(text, 5000)
 
 
 def _report(cause: str, settings: Mapping[str, Any], output: str, private: Iterable[str]) -> str:

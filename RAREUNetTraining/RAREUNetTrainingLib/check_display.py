@@ -1,4 +1,4 @@
-"""The result of a check in the panel: a row per case, those with problems first."""
+"""The result of a check in the panel: a row per case, those with problems first; or why it failed, with a report."""
 
 from __future__ import annotations
 
@@ -9,10 +9,45 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from RAREUNetTrainingLib.training_choice import TrainingChoice
+from RAREUNetTrainingLib.training_report import check_report, copy_report
+from RAREUNetTrainingLib.training_run import last_error
+
 COLUMNS = ("Case", "Found", "Voxels", "Spacing (mm)", "Depths", "Axes")
 ERROR_COLOR, WARNING_COLOR = "#c0392b", "#b9770e"
 MOST_FINDINGS = 5
 ROW_HEIGHT = 22
+
+
+class CheckDisplay:
+    """Shows a check in the panel's widgets.
+
+    Args:
+        ui: the panel's widgets by name.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self._ui, self._report = ui, ""
+        ui.copyCheckReportButton.connect("clicked()", lambda: copy_report(self._report))
+        self.clear()
+
+    def clear(self) -> None:
+        """As before any check."""
+        for widget in (self._ui.casesTable, self._ui.checkLabel, self._ui.copyCheckReportButton):
+            widget.visible = False
+
+    def show(self, report: Any, page: Path) -> None:
+        """A rareunet_training CheckReport, and where it lies as a page."""
+        self._ui.checkLabel.text = summary_html(report, page)
+        fill_table(self._ui.casesTable, report)
+        self._ui.checkLabel.visible = self._ui.casesTable.visible = True
+
+    def show_failed(self, choice: TrainingChoice, output: str) -> None:
+        """What was to be checked, and what the process printed."""
+        cause = _text(last_error(output))
+        self._ui.checkLabel.text = _("The check failed: {message}").format(message=cause)
+        self._report = check_report(choice, output)
+        self._ui.checkLabel.visible = self._ui.copyCheckReportButton.visible = True
 
 
 def fill_table(table: Any, report: Any) -> None:
