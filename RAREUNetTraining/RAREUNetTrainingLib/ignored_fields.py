@@ -22,7 +22,7 @@ def ignored_fields(choice: TrainingChoice, status: RunStatus) -> tuple[tuple[str
     """
     if status.running:
         reason = _(
-            "The fields don't change the training that runs. Choose another output folder for another one."
+            "A training that runs keeps its settings. Choose another output folder to set up another one."
         )
         return (*SCANS, *CHANGEABLE, *KEPT), reason
     if choice.config_file:
