@@ -16,15 +16,17 @@ LONGEST_COUNT = (
 )
 
 
-def without_names(text: str, sources: Iterable[str]) -> str:
-    """The text with [folder] and [scan] in the place of the sources' paths and of their scans' names.
+def without_names(text: str, sources: Iterable[str], others: Iterable[str] = ()) -> str:
+    """The text with [folder] and [scan] in the place of paths and of scans' names. Paths may be empty or not exist.
 
     Args:
-        sources: folders of scans, CSV files of cases, and other paths; may be empty or not exist.
+        sources: folders of scans and CSV files of cases.
+        others: other paths, whose files have names of ours.
     """
-    paths = [Path(source) for source in sources if source]
+    scans = [Path(source) for source in sources if source]
     hidden = dict.fromkeys(_written(Path.home()), "~")
-    hidden |= {name: "[scan]" for path in paths for name in _scan_names(path)}
+    hidden |= {name: "[scan]" for path in scans for name in _scan_names(path)}
+    paths = [*scans, *(Path(other) for other in others if other)]
     hidden |= {form: "[folder]" for path in paths for form in _written(path)}
     longest_first = sorted(hidden, key=len, reverse=True)
     # Whole words, or a short name would take letters out of others; in case_0000 and case-label it is one.

@@ -82,10 +82,6 @@ class TrainingChoice:
             patience=parameters.patience,
         )
 
-    def paths(self) -> tuple[str, ...]:
-        """What may name patients."""
-        return self.data_folder, self.labels_folder, self.output_folder, self.config_file
-
     def data_obstacle(self) -> str:
         """Why the scans can't be checked, with the next step; '' if they can."""
         if not self.data_folder:

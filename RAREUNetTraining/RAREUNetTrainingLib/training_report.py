@@ -4,7 +4,7 @@ the process, but no folder and no name of a scan."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from rareunet_training.configuration import read_config
 from RAREUNetSegmentLib.run_report import about_computer
 from RAREUNetTrainingLib.private_names import without_names
 from RAREUNetTrainingLib.training_choice import TrainingChoice
@@ -23,11 +24,9 @@ LINES_KEPT = 40
 
 def training_report(session: TrainingSession) -> str:
     """The report of a training that failed."""
-    settings = session.run.settings()
-    named = [*settings.get("data", {}).values(), settings.get("model", {}).get("start_from")]
-    private = [value for value in named if isinstance(value, str) and Path(value).is_absolute()]
-    private += [session.folder, *(session.choice.paths() if session.choice else ())]
-    return _report(session.status().text, settings, session.run.log(), private)
+    choice = session.choice
+    settings = _read(choice) if choice and choice.config_file else session.run.settings()
+    return _report(session.status().text, settings, session.run.log(), choice, session.folder)
 
 
 def check_report(choice: TrainingChoice, output: str) -> str:
@@ -37,8 +36,8 @@ def check_report(choice: TrainingChoice, output: str) -> str:
         choice: what was checked.
         output: what the process printed.
     """
-    settings = {"check": "a configuration file" if choice.config_file else choice.check_overrides()}
-    return _report(f"The check failed: {last_error(output)}", settings, output, choice.paths())
+    settings = _read(choice) if choice.config_file else {"check": choice.check_overrides()}
+    return _report(f"The check failed: {last_error(output)}", settings, output, choice)
 
 
 def copy_report(report: str) -> None:
@@ -47,9 +46,13 @@ def copy_report(report: str) -> None:
     slicer.util.showStatusMessage(text, 5000)
 
 
-def _report(cause: str, settings: Mapping[str, Any], output: str, private: Iterable[str]) -> str:
+def _report(
+    cause: str, settings: Mapping[str, Any], output: str, choice: TrainingChoice | None, *others: str
+) -> str:
     """Args:
-    private: paths, which are replaced wherever they occur, with the names of the scans there.
+    settings: by section.
+    choice: what the process was started with, if it is known.
+    others: further paths to leave out.
     """
     lines = [
         f"What happened: {cause}",
@@ -57,7 +60,23 @@ def _report(cause: str, settings: Mapping[str, Any], output: str, private: Itera
         "",
         *(output.splitlines()[-LINES_KEPT:] or ["(no output)"]),
     ]
-    return "\n".join([*about_computer("monai"), without_names("\n".join(lines), private)])
+    data, begins_with = settings.get("data", {}), settings.get("model", {}).get("start_from", "")
+    scans = [data.get("folder", ""), data.get("labels", "")]
+    paths = [*others, data.get("folds", "")]
+    if choice:
+        scans += [choice.data_folder, choice.labels_folder]
+        paths.append(choice.config_file)
+    if Path(begins_with).is_absolute():  # else it is the name of a model that comes with RAREUNet
+        paths.append(begins_with)
+    return "\n".join([*about_computer("monai"), without_names("\n".join(lines), scans, paths)])
+
+
+def _read(choice: TrainingChoice) -> dict[str, Any]:
+    """The settings of the configuration file; {} where it can't be read, which the process then says itself."""
+    try:
+        return read_config(choice.config_file).to_dict()
+    except ValueError:
+        return {}
 
 
 def _told(section: str, values: Any) -> str:

@@ -77,12 +77,15 @@ def test_report_of_a_training_that_another_slicer_started(ready, tmp_path):
         "data": {"folder": str(data), "exclude": ["Bob"], "fold": 2},
         "model": {"start_from": f"{run}/a"},
     }
+    sections["log"] = {"wandb": ""}
     (run / "config.json").write_text(json.dumps(sections))
+    (run / "log.txt").touch()  # of the run's own files no name is taken out
     ready.poll()
     report = copied(ready.ui.copyReportButton)
     assert "What happened: The training failed: [folder] holds [scan]" in report
     assert 'Settings, data: {"fold": 2}' in report
     assert '"start_from": "[folder]"' in report
+    assert 'Settings, log: {"wandb": ""}' in report
     assert "Bob" not in report
 
 
@@ -100,6 +103,21 @@ def test_report_of_a_check(patients, tmp_path):
     assert "Miller" not in report
     patients.ui.checkButton.click()
     assert button.isHidden()
+
+
+def test_folders_that_a_configuration_file_names_are_left_out(patients, tmp_path):
+    labels = tmp_path / "Miller labels"
+    (tmp_path / "Miller.toml").write_text("[data]\nlabels = 'Miller labels'\n[fit]\nepochs = 3\n")
+    patients.ui.configFileEdit.currentPath = str(tmp_path / "Miller.toml")
+    patients.ui.checkButton.click()
+    process = patients.processes.started[-1]
+    process.write(f"error: {labels} is not a folder, says {tmp_path / 'Miller.toml'}\n")
+    process.code = 2
+    patients.poll()
+    report = copied(patients.ui.copyCheckReportButton)
+    assert "error: [folder] is not a folder, says [folder]" in report
+    assert '"epochs": 3' in report
+    assert "Miller" not in report
 
 
 def test_a_training_that_was_stopped_has_no_report(ready, tmp_path):
