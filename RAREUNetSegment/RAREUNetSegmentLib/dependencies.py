@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import platform
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 REQUIREMENTS = Path(__file__).parent.parent / "Resources" / "RAREUNetSegment-requirements.txt"
 TORCH_VERSION = ">=2.3"  # the first that works with NumPy 2, which Slicer brings
+
+# For who has no window to be asked in. slicer.util.exit, since Slicer stays open after such a line.
+TORCH_COMMAND = (
+    'Slicer --no-main-window --python-code "import PyTorchUtils, slicer.util;'
+    f" PyTorchUtils.PyTorchUtilsLogic().installTorch(torchVersionRequirement='{TORCH_VERSION}'); slicer.util.exit()\""
+)
+OTHERS_COMMAND = f'PythonSlicer -m pip install -r "{REQUIREMENTS}"'
 
 
 class MissingPackageError(RuntimeError):
@@ -21,8 +30,8 @@ def ensure_packages() -> None:
     """Installs what is missing, asking first. PyTorch only through its own extension, the rest by slicer.packaging.
 
     Raises:
-        MissingPackageError: the PyTorch extension is missing, PyTorch was declined, or there is no window to ask in;
-            or there is no PyTorch for this computer.
+        MissingPackageError: the PyTorch extension is missing, an installation was declined or failed, or there is no
+            window to ask in; PyTorch is too old, or there is none for this computer.
     """
     import slicer.packaging
     import slicer.util
@@ -33,53 +42,107 @@ def ensure_packages() -> None:
             " NumPy of this Slicer. On a Mac with Apple silicon install the Slicer made for it; else use another"
             " computer."
         )
+    torch_logic = None if has_torch() else _torch_installer()
     requirements = slicer.packaging.load_requirements(REQUIREMENTS)
-    others_missing = not slicer.packaging.pip_check(requirements)
-    if (others_missing or not _has_torch()) and slicer.util.mainWindow() is None:
+    missing = [requirement for requirement in requirements if not slicer.packaging.pip_check(requirement)]
+    commands = [*([TORCH_COMMAND] if torch_logic else []), *([OTHERS_COMMAND] if missing else [])]
+    if commands and slicer.util.mainWindow() is None:
         raise MissingPackageError(
-            "Packages are missing, and Slicer has no window to ask whether to install them. Run once:"
-            f' PythonSlicer -m pip install "torch{TORCH_VERSION}" -r "{REQUIREMENTS}"'
+            "\n".join(
+                [
+                    "Packages are missing, and Slicer has no window to ask whether to install them. Run once:",
+                    *commands,
+                ]
+            )
         )
-    _ensure_torch()
-    if others_missing:
-        slicer.packaging.pip_ensure(requirements, requester="RAREUNet")
+    if torch_logic:
+        _install_torch(torch_logic)
+    if missing:
+        _install_others(missing)
 
 
 def are_installed() -> bool:
     """Whether ensure_packages would have nothing to do."""
     import slicer.packaging
 
-    return _has_torch() and slicer.packaging.pip_check(slicer.packaging.load_requirements(REQUIREMENTS))
+    return has_torch() and slicer.packaging.pip_check(slicer.packaging.load_requirements(REQUIREMENTS))
 
 
-def _has_torch() -> bool:
-    # Not by the extension's torchInstalled(): it imports torch, which would stay in Slicer and stop it meanwhile.
-    return importlib.util.find_spec("torch") is not None
+def has_torch() -> bool:
+    """Whether PyTorch is there, in a version that TORCH_VERSION accepts."""
+    from packaging.specifiers import SpecifierSet  # slicer.packaging needs it too
+
+    version = _torch_version()
+    return version is not None and SpecifierSet(TORCH_VERSION).contains(version, prereleases=True)
 
 
-def _ensure_torch() -> None:
-    if _has_torch():
-        return
-    torch_logic = _pytorch_extension()
-    if torch_logic is None:
+def _torch_version() -> str | None:
+    """Of the installed PyTorch, None where there is none. Not by the extension's torchInstalled(): it imports torch,
+    which would stay in Slicer and stop it meanwhile."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    try:
+        return importlib.metadata.version("torch")
+    except (
+        importlib.metadata.PackageNotFoundError
+    ):  # what a failed uninstallation leaves, see torchInstalled()
+        return None
+
+
+def _torch_installer() -> Any:
+    """Logic of the PyTorch extension, which can bring the PyTorch that is missing.
+
+    Raises:
+        MissingPackageError: the extension is missing, or there is a PyTorch in its way that is too old.
+    """
+    if version := _torch_version():
         raise MissingPackageError(
-            "RAREUNet needs PyTorch, and the PyTorch extension that installs it is missing. Open the Extensions"
-            " Manager, install the extension 'PyTorch', restart Slicer and press Apply again."
+            f"PyTorch {version} is installed, and RAREUNet needs {TORCH_VERSION}. Open the module 'PyTorch Utils' of"
+            " the extension 'PyTorch', click 'Uninstall PyTorch', restart Slicer and try again: RAREUNet then offers to"
+            " install a newer one."
         )
-    if torch_logic.installTorch(askConfirmation=True, torchVersionRequirement=TORCH_VERSION) is None:
-        raise MissingPackageError(
-            "PyTorch was not installed, and RAREUNet can't segment without it. Press Apply again and accept, or"
-            " install it in the module 'PyTorch'."
-        )
-
-
-def _pytorch_extension() -> Any:
-    """Logic of the PyTorch extension; None where the extension is not installed."""
     try:
         import PyTorchUtils
     except ModuleNotFoundError:
-        return None
+        raise MissingPackageError(
+            "RAREUNet needs PyTorch, and the PyTorch extension that installs it is missing. Open the Extensions"
+            " Manager, install the extension 'PyTorch', restart Slicer and try again."
+        ) from None
     return PyTorchUtils.PyTorchUtilsLogic()
+
+
+def _install_torch(torch_logic: Any) -> None:
+    try:
+        torch = torch_logic.installTorch(askConfirmation=True, torchVersionRequirement=TORCH_VERSION)
+    except subprocess.CalledProcessError as error:
+        raise _failed("PyTorch", error) from error
+    if torch is None:
+        raise MissingPackageError(
+            "PyTorch was not installed, and RAREUNet can't work without it. Try again and accept, or install it in the"
+            " module 'PyTorch Utils'."
+        )
+
+
+def _install_others(requirements: list[Any]) -> None:
+    import slicer.packaging
+
+    names = ", ".join(requirement.name for requirement in requirements)
+    try:
+        slicer.packaging.pip_ensure(requirements, requester="RAREUNet")
+    except subprocess.CalledProcessError as error:
+        raise _failed(names, error) from error
+    except RuntimeError as error:  # how pip_ensure says that the user declined
+        raise MissingPackageError(
+            f"Not installed: {names}. RAREUNet can't work without. Try again and accept."
+        ) from error
+
+
+def _failed(names: str, error: subprocess.CalledProcessError) -> MissingPackageError:
+    return MissingPackageError(
+        f"Could not be installed: {names} (pip ended with code {error.returncode}; the Python console tells why). Check"
+        " the internet connection and the space on the disk and try again, or install by hand: see 'Without internet'"
+        " in the README."
+    )
 
 
 def python() -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from pathlib import Path
+
+from RAREUNetSegmentLib.dependencies import TORCH_VERSION, has_torch
 
 REQUIREMENTS = Path(__file__).parent.parent / "Resources" / "RAREUNetTraining-requirements.txt"
 
 
 def missing_packages() -> list[str]:
-    """Names of the packages that are not there, PyTorch included."""
+    """What is not there or too old: names of packages, and PyTorch with the version that is needed."""
     import slicer.packaging
 
     importlib.invalidate_caches()
-    missing = [] if importlib.util.find_spec("torch") else ["torch"]
+    missing = [] if has_torch() else [f"torch{TORCH_VERSION}"]
     requirements = slicer.packaging.load_requirements(REQUIREMENTS)
     return missing + [r.name for r in requirements if not slicer.packaging.pip_check(r)]

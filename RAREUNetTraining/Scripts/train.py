@@ -26,6 +26,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE.parent / "Resources" / "RAREUNetTraining-requirements.txt"
+TORCH = "torch>=2.3"  # the first that works with NumPy 2, which Slicer brings
 # Slicer's own, or chosen for its hardware: pip must not replace them.
 KEPT = ("torch", "numpy", "scipy", "SimpleITK")
 
@@ -55,14 +56,37 @@ def missing_packages() -> list[str]:
         requirement = Requirement(line)
         if requirement.marker is not None and not requirement.marker.evaluate():
             continue
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(line)
-            continue
-        if not requirement.specifier.contains(version, prereleases=True):
+        version = version_of(name)
+        if not version or not requirement.specifier.contains(version, prereleases=True):
             missing.append(line)
     return missing
+
+
+def version_of(name: str) -> str:
+    """Version of an installed distribution, '' for none."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def torch_problem() -> str:
+    """What is wrong with PyTorch and what to do, '' if nothing."""
+    in_slicers_python = importlib.util.find_spec("slicer") is not None
+    if importlib.util.find_spec("torch") is None:
+        advice = "install Slicer's extension PyTorch" if in_slicers_python else "pip install torch"
+        return f"PyTorch is missing: {advice}, then start again."
+    version = version_of("torch")
+    if not version or importlib.util.find_spec("packaging") is None:  # nothing tells whether it is too old
+        return ""
+    from packaging.requirements import Requirement
+
+    if Requirement(TORCH).specifier.contains(version, prereleases=True):
+        return ""
+    advice = "uninstall and install it in Slicer's module PyTorch Utils"
+    if not in_slicers_python:
+        advice = f'pip install --upgrade "{TORCH}"'
+    return f"PyTorch {version} is too old, {TORCH} is needed: {advice}, then start again."
 
 
 def install() -> int:
@@ -90,9 +114,8 @@ def main(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    if importlib.util.find_spec("torch") is None:
-        advice = "install Slicer's extension PyTorch" if "slicer" in sys.modules else "pip install torch"
-        print(f"error: PyTorch is missing: {advice}, then start again.", file=sys.stderr)
+    if problem := torch_problem():
+        print(f"error: {problem}", file=sys.stderr)
         return 1
     if arguments == ["--install"]:
         return install()

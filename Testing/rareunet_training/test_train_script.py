@@ -132,6 +132,27 @@ def test_missing_pytorch_is_named(tmp_path):
     assert "PyTorch is missing" in run.stderr
 
 
+def test_pytorch_that_is_too_old_is_told(tmp_path):
+    import packaging
+
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch-2.2.2+cu121.dist-info").mkdir()
+    metadata = tmp_path / "torch-2.2.2+cu121.dist-info" / "METADATA"
+    metadata.write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.2.2+cu121\n")
+    (tmp_path / "packaging").symlink_to(Path(packaging.__file__).parent)
+    run = train([sys.executable, "-S"], "--install", environment={"PYTHONPATH": str(tmp_path)}.items())
+    assert run.returncode == 1
+    assert "PyTorch 2.2.2+cu121 is too old, torch>=2.3 is needed: pip install --upgrade" in run.stderr
+
+
+def test_every_part_asks_for_the_same_pytorch():
+    from RAREUNetSegmentLib.dependencies import TORCH_VERSION
+
+    asked = runpy.run_path(str(TRAIN), run_name="train")["TORCH"]
+    assert asked == f"torch{TORCH_VERSION}"
+    assert f'"{asked}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
 def test_install_leaves_pytorch_and_slicers_packages_as_they_are(monkeypatch):
     namespace = runpy.run_path(str(TRAIN), run_name="train")
     seen = []

@@ -82,22 +82,91 @@ def test_declined_pytorch(panel, slicer_app):
     assert len(slicer_app.takeSlotExceptions()) == 1
 
 
-@pytest.mark.parametrize("missing", ["torch", "nibabel"])
-def test_without_a_window_nobody_is_asked(panel, monkeypatch, missing):
+def lack(package):
+    import slicer.packaging
+
+    if package == "torch":
+        slicer.packaging.set_torch_present(False)
+    else:
+        slicer.packaging.missing.add(package)
+
+
+def test_declined_packages(panel, slicer_app):
+    """slicer.packaging raises RuntimeError then, and nobody could tell that from a failed run."""
+    from RAREUNetSegmentLib.dependencies import MissingPackageError
+
+    lack("nibabel")
+    slicer_app.dialogAnswers.append(False)
+    with pytest.raises(MissingPackageError, match="Not installed: nibabel. .* Try again and accept"):
+        panel.logic.process(add_scan())
+
+
+@pytest.mark.parametrize(("package", "name"), [("torch", "PyTorch"), ("nibabel", "nibabel")])
+def test_failed_installation(panel, slicer_app, package, name):
+    import slicer.packaging
+
+    from RAREUNetSegmentLib.dependencies import MissingPackageError
+
+    lack(package)
+    slicer.packaging.unreachable.add(package)
+    with pytest.raises(MissingPackageError, match=f"Could not be installed: {name} .*Check the internet"):
+        panel.logic.process(add_scan())
+
+
+@pytest.mark.parametrize("version", ["2.2.2", "2.2.2+cu121", "2.3.0", "2.9.0.dev20250801+cpu"])
+def test_a_pytorch_that_is_too_old_is_told(panel, monkeypatch, version):
+    from RAREUNetSegmentLib import dependencies
+
+    versions = dependencies.importlib.metadata.version
+    monkeypatch.setattr(
+        dependencies.importlib.metadata,
+        "version",
+        lambda name: version if name == "torch" else versions(name),
+    )
+    assert dependencies.are_installed() == (version > "2.3")
+    if version < "2.3":
+        with pytest.raises(
+            dependencies.MissingPackageError, match=r"2\.2\.2.* is installed.*'PyTorch Utils'"
+        ):
+            panel.logic.process(add_scan())
+
+
+@pytest.mark.parametrize(
+    ("missing", "command", "other"),
+    [
+        (
+            "torch",
+            r"Slicer --no-main-window --python-code \"import PyTorchUtils.*'>=2\.3'.*exit\(\)\"",
+            "pip",
+        ),
+        ("nibabel", 'PythonSlicer -m pip install -r ".*-requirements.txt"', "PyTorchUtils"),
+    ],
+)
+def test_without_a_window_nobody_is_asked(panel, monkeypatch, missing, command, other):
     """The question would wait for ever, unseen."""
     import slicer.packaging
     import slicer.util
 
     from RAREUNetSegmentLib.dependencies import MissingPackageError
 
-    if missing == "torch":
-        slicer.packaging.set_torch_present(False)
-    else:
-        slicer.packaging.missing.add(missing)
+    lack(missing)
     monkeypatch.setattr(slicer.util, "mainWindow", lambda: None)
-    with pytest.raises(MissingPackageError, match='PythonSlicer -m pip install "torch>=2.3" -r '):
+    with pytest.raises(MissingPackageError, match=command) as told:
         panel.logic.process(add_scan())
+    assert other not in str(told.value)
     assert slicer.packaging.calls == []
+
+
+def test_the_command_for_a_slicer_without_a_window_installs_pytorch_and_ends(slicer_app):
+    import slicer.packaging
+
+    from RAREUNetSegmentLib.dependencies import TORCH_COMMAND
+
+    _, code, _ = TORCH_COMMAND.split('"')
+    lack("torch")
+    with pytest.raises(SystemExit):  # the stand-in's way to end
+        exec(code, {})
+    assert [call.requirements for call in slicer.packaging.calls] == [("torch>=2.3",)]
 
 
 def test_a_mac_without_a_pytorch_is_told_so_before_anything_is_downloaded(panel, monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -29,6 +30,7 @@ class Call:
 
 calls: list[Call] = []
 missing: set[str] = set()  # distribution names that pip_check is to report as not installed
+unreachable: set[str] = set()  # distribution names that pip is to fail at, as without internet
 _hidden_torch: list[Any] = []  # torch while it is set missing: what sys.modules held, None for nothing
 
 
@@ -36,6 +38,7 @@ def reset() -> None:
     """Forget the calls; every package counts as it is in this environment again."""
     calls.clear()
     missing.clear()
+    unreachable.clear()
     set_torch_present(True)
 
 
@@ -72,10 +75,26 @@ def pip_ensure(
     skip_in_testing: bool = True,
     show_progress: bool = True,
 ) -> list[str] | None:
-    """Recorded; "installs" by taking the packages out of ``missing``."""
+    """Recorded; asks, then "installs" by taking the packages out of ``missing``.
+
+    Raises:
+        RuntimeError: the user declined.
+        subprocess.CalledProcessError: a package is ``unreachable``.
+    """
     options = {key: value for key, value in locals().items() if key != "requirements"}
-    wanted = _to_requirements(requirements)
+    wanted = [requirement for requirement in _to_requirements(requirements) if not pip_check(requirement)]
+    if not wanted:
+        return None
+    import slicer.util
+
+    if skip_in_testing and slicer.app.testingEnabled():
+        return None
+    if prompt_install and not slicer.util.confirmOkCancelDisplay(
+        f"{len(wanted)} Python packages need to be installed."
+    ):
+        raise RuntimeError("User declined package installation")
     calls.append(Call("pip_ensure", tuple(map(str, wanted)), options))
+    _fail_if_unreachable({requirement.name for requirement in wanted})
     missing.difference_update(requirement.name for requirement in wanted)
     return None
 
@@ -122,6 +141,7 @@ class PyTorchUtilsLogic:
         if ask and not slicer.util.confirmOkCancelDisplay("PyTorch will be downloaded and installed."):
             return None
         calls.append(Call("installTorch", ("torch" + (torchVersionRequirement or ""),), options))
+        _fail_if_unreachable({"torch"})
         set_torch_present(True)
         return self.torch
 
@@ -147,6 +167,11 @@ def install_pytorch_utils() -> None:
 def remove_pytorch_utils() -> None:
     """As without the PyTorch extension: ``import PyTorchUtils`` raises ModuleNotFoundError."""
     sys.modules.pop("PyTorchUtils", None)
+
+
+def _fail_if_unreachable(names: set[str]) -> None:
+    if names & unreachable:
+        raise subprocess.CalledProcessError(1, "pip install")
 
 
 def _to_requirements(requirements: str | Requirement | list[str | Requirement]) -> list[Requirement]:

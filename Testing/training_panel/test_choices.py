@@ -33,7 +33,7 @@ def test_opens_before_any_package_is_installed(data):
     before, after, packages = said.splitlines()
     assert before == "[]"
     assert [structure["name"] for structure in json.loads(after)] == ["Anterior", "Posterior"]
-    assert packages == "Training needs packages that Slicer's Python lacks: torch."
+    assert packages == "Training needs packages that Slicer's Python lacks: torch>=2.3."
 
 
 def test_remembered_paths_leave_the_choice_alone(ready, tmp_path):
