@@ -27,6 +27,7 @@ from slicer.util import VTKObservationMixin
 if str(Path(__file__).parent) not in sys.path:  # rareunet and RAREUNetSegmentLib lie beside this file
     sys.path.insert(0, str(Path(__file__).parent))
 
+from rareunet.model_import import import_model
 from RAREUNetSegmentLib import dependencies, models, outlook, region, samples, scene, segments, volumes
 from RAREUNetSegmentLib.choices import Device, EntryDepth, depth_number, structure_names
 from RAREUNetSegmentLib.run import Failed, Finished, Run
@@ -64,7 +65,7 @@ class RAREUNetSegmentParameterNode:
 
     inputVolume, channel2..channel4 - the scan; the further channels of models that need several.
     regionOfInterest - part of the scan to segment; None for all of it.
-    model - name of a packaged model, or a bundle's folder.
+    model - name of an installed model, or a bundle's folder or bundle.json.
     outputSegmentation - where to; None makes a new node.
     leftOut - structures that the segmentation is not to hold, see structure_list.left_out.
     device, entryDepth, memoryGb, force - see RAREUNetSegmentLogic.process.
@@ -106,10 +107,8 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = RAREUNetSegmentLogic()
-        for name, title in models.packaged_titles().items():
-            self.ui.modelComboBox.addItem(title, name)
-        self.ui.modelComboBox.addItem(_("From a folder..."), "")
-        self.ui.modelFolderEdit.filters = ctk.ctkPathLineEdit.Dirs | ctk.ctkPathLineEdit.Readable
+        self._listModels()
+        self.ui.modelPathEdit.filters = ctk.ctkPathLineEdit.Files | ctk.ctkPathLineEdit.Readable
         self.structureList = StructureList(self.ui.structuresList, self.onStructuresChanged)
         self.runDisplay = RunDisplay(self.ui)
 
@@ -117,8 +116,8 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneChanged)
         self.ui.modelComboBox.connect("activated(int)", self.onModelChosen)
-        self.ui.modelFolderEdit.connect("currentPathChanged(QString)", self.onModelFolderChanged)
-        self.ui.modelFolderEdit.connect("validInputChanged(bool)", self.onModelFolderValid)
+        self.ui.modelPathEdit.connect("currentPathChanged(QString)", self.onModelPathChanged)
+        self.ui.modelPathEdit.connect("validInputChanged(bool)", self.onModelPathValid)
         self.ui.allStructuresButton.connect("clicked(bool)", lambda clicked: self.structureList.tickAll(True))
         self.ui.noStructuresButton.connect("clicked(bool)", lambda clicked: self.structureList.tickAll(False))
         self.ui.placeRegionButton.connect("clicked(bool)", self.onPlaceRegion)
@@ -174,16 +173,34 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onModelChosen(self, index: int = 0) -> None:
         if self._parameterNode:
             name = self.ui.modelComboBox.currentData
-            self._parameterNode.model = name or self.ui.modelFolderEdit.currentPath
+            self._parameterNode.model = name or self.ui.modelPathEdit.currentPath
 
-    def onModelFolderChanged(self, path: str) -> None:
-        if self._parameterNode and not self.ui.modelComboBox.currentData:
-            self._parameterNode.model = path
+    def onModelPathChanged(self, path: str) -> None:
+        if not self._parameterNode or self.ui.modelComboBox.currentData:
+            return
+        self._parameterNode.model = path
+        if path.lower().endswith(".zip") and Path(path).is_file():
+            with slicer.util.tryWithErrorDisplay(_("The model could not be imported.")):
+                self._importModel(path)
 
-    def onModelFolderValid(self, isValid: bool) -> None:
+    def _importModel(self, path: str) -> None:
+        """Takes a zip's model into the list and chooses it."""
+        dependencies.ensure_packages()  # one of them checks it
+        name = import_model(path).folder.name
+        self.ui.modelPathEdit.currentPath = ""
+        self._listModels()
+        self._parameterNode.model = name
+
+    def _listModels(self) -> None:
+        self.ui.modelComboBox.clear()
+        for name, title in models.titles().items():
+            self.ui.modelComboBox.addItem(title, name)
+        self.ui.modelComboBox.addItem(_("From a file..."), "")
+
+    def onModelPathValid(self, isValid: bool) -> None:
         """An emptied field counts as invalid input, and tells of no changed path (ctkPathLineEdit.cpp)."""
         if not isValid:
-            self.onModelFolderChanged("")
+            self.onModelPathChanged("")
 
     def onStructuresChanged(self, leftOut: list[str]) -> None:
         parameters = self._parameterNode
@@ -235,18 +252,18 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _showModel(self) -> None:
         name = self._parameterNode.model
         index = self.ui.modelComboBox.findData(name) if name else -1
-        isFolder = index < 0
-        self.ui.modelComboBox.setCurrentIndex(self.ui.modelComboBox.count - 1 if isFolder else index)
-        if isFolder and self.ui.modelFolderEdit.currentPath != name:
-            self.ui.modelFolderEdit.currentPath = name if Path(name).is_absolute() else ""
+        isPath = index < 0
+        self.ui.modelComboBox.setCurrentIndex(self.ui.modelComboBox.count - 1 if isPath else index)
+        if isPath and self.ui.modelPathEdit.currentPath != name:
+            self.ui.modelPathEdit.currentPath = name if Path(name).is_absolute() else ""
         try:
             self._facts = models.read_facts(name)
             self.ui.modelLabel.text = f"{self._facts.description} ({self._facts.name} {self._facts.version})"
         except ValueError as error:
             self._facts = None
             self.ui.modelLabel.text = str(error)
-        for widget in (self.ui.modelFolderLabel, self.ui.modelFolderEdit):
-            widget.visible = isFolder
+        for widget in (self.ui.modelPathLabel, self.ui.modelPathEdit):
+            widget.visible = isPath
         names = self._facts.channel_names if self._facts else ()
         for number in range(2, outlook.MOST_CHANNELS + 1):
             label, selector = (getattr(self.ui, f"channel{number}{part}") for part in ("Label", "Selector"))
@@ -279,15 +296,15 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         finally:
             self._showOutlook()
 
-    def _rememberModelFolder(self) -> None:
-        edit = self.ui.modelFolderEdit
+    def _rememberModelPath(self) -> None:
+        edit = self.ui.modelPathEdit
         if edit.currentPath and not self.ui.modelComboBox.currentData:
             edit.blockSignals(True)  # it shows another path of the history for a moment
             edit.addCurrentPathToHistory()
             edit.blockSignals(False)
 
     def _startRun(self, parameters: RAREUNetSegmentParameterNode) -> None:
-        self._rememberModelFolder()
+        self._rememberModelPath()
         channels = [getattr(parameters, f"channel{n}") for n in range(2, len(self._facts.channel_names) + 1)]
         run = self.logic.makeRun(
             [parameters.inputVolume, *channels],
@@ -370,7 +387,7 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
         Args:
             volumeNode: a scalar volume node, or a list of them for a model with several channels, in its order.
             regionOfInterest: a markups ROI node; None for the whole scan.
-            model: name of a packaged model, or a bundle's folder.
+            model: name of an installed model, or a bundle's folder.
             outputSegmentation: where to; this model's earlier segments of the same structures in it are replaced. None
                 makes a new node, as do such segments that were edited or renamed, or computed in a region elsewhere,
                 which this one hardly overlaps: they stay, and a warning says so.

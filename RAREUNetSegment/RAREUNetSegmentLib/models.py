@@ -9,10 +9,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from rareunet.bundle import find_bundle, packaged_models
 from rareunet.bundle_format import DESCRIPTION_FILE
 from rareunet.errors import BundleError
 from rareunet.geometry import Triple
+from rareunet.installed_models import find_bundle, installed_models
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,13 @@ class ModelFacts:
 
 
 def read_facts(name_or_path: str) -> ModelFacts:
-    """Facts of a packaged model (by name) or of a bundle's folder.
+    """Facts of an installed model (by name) or of any bundle (by path).
 
     Raises:
         BundleError: no such model, or its description can't be read.
     """
     if not name_or_path:
-        raise BundleError(
-            "no model is chosen: choose one that comes with the extension, or a model's folder."
-        )
+        raise BundleError("no model is chosen: choose one of the list, or a model's file.")
     path = find_bundle(name_or_path) / DESCRIPTION_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -65,15 +63,17 @@ def read_facts(name_or_path: str) -> ModelFacts:
         ) from None
 
 
-def packaged_titles() -> dict[str, str]:
-    """Name and title of each packaged model; one that can't be read shows its name."""
-    titles = {}
-    for name in packaged_models():
+def titles() -> dict[str, str]:
+    """What to show of each installed model, by name: its title, for an imported one with its name; the name where it
+    can't be read."""
+    shown = {}
+    for name in installed_models():
         try:
-            titles[name] = read_facts(name).title
+            facts = read_facts(name)
+            shown[name] = facts.title if name == facts.name else f"{facts.title} ({name})"
         except BundleError:
-            titles[name] = name
-    return titles
+            shown[name] = name
+    return shown
 
 
 def _triple(values: Any) -> Triple:

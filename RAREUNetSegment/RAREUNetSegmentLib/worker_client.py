@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 
 from rareunet import __version__
-from rareunet.bundle import find_bundle
+from rareunet.installed_models import find_bundle
 from rareunet.worker import failures as worker_failures
 from rareunet.worker.folder import sweep
 from rareunet.worker.protocol import (

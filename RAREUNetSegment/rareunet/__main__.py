@@ -1,4 +1,4 @@
-"""Command line: python -m rareunet segment | models | verify | import-checkpoint."""
+"""Command line: python -m rareunet segment | models | verify | import-model | import-checkpoint."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     models = commands.add_parser(
         "models",
-        help="list the packaged models",
-        description="Lists the packaged models: structures, channels, the Dice and the error of volumes to expect"
-        " at which spacing.",
+        help="list the installed models",
+        description="Lists the packaged models and the imported ones: structures, channels, the Dice and the error of"
+        " volumes to expect at which spacing.",
     )
     models.set_defaults(run=model_commands.run_models)
 
@@ -55,14 +55,24 @@ def build_parser() -> argparse.ArgumentParser:
     verify.set_defaults(run=model_commands.run_verify)
 
     imported = commands.add_parser(
+        "import-model",
+        help="add a model that came as a zip",
+        description="Adds a model that came as a zip of its folder to those of `models`, in ~/.rareunet/models or where"
+        " RAREUNET_MODELS says. Its SHA-256 and schema are checked before. Exit code 1 if it can't be imported.",
+        allow_abbrev=False,
+    )
+    model_commands.add_import_model_arguments(imported)
+    imported.set_defaults(run=model_commands.run_import_model)
+
+    converted = commands.add_parser(
         "import-checkpoint",
         help="turn a checkpoint of the published RARE-UNet code into a model",
         description="Turns a checkpoint (.pth) of the published RARE-UNet code into a model for"
         " `segment --model`. Nothing in the checkpoint is executed. Exit code 1 if it can't be imported.",
         allow_abbrev=False,
     )
-    model_commands.add_import_arguments(imported)
-    imported.set_defaults(run=model_commands.run_import)
+    model_commands.add_import_checkpoint_arguments(converted)
+    converted.set_defaults(run=model_commands.run_import_checkpoint)
     return parser
 
 

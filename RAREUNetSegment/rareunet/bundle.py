@@ -27,6 +27,7 @@ from rareunet.bundle_format import (
 )
 from rareunet.errors import BundleError
 from rareunet.geometry import Triple
+from rareunet.installed_models import find_bundle
 from rareunet.intensity import IntensityRule
 from rareunet.preprocessing import GridSettings
 from rareunet.wording import some
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from rareunet.network import RAREUNet
 
-PACKAGED_MODELS = Path(__file__).parent / "models"
 DEFAULT_MODEL = "hippocampus"
 LEFT_BY_SYSTEMS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
@@ -147,7 +147,7 @@ class Bundle:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Bundle:
-        """Reads and verifies a bundle by the name of a packaged model or by its folder.
+        """Reads and verifies a bundle: an installed model by its name, any other by its folder.
 
         Raises:
             BundleError: unknown, damaged, tampered with, or not of the schema; the message says which.
@@ -249,22 +249,6 @@ class Bundle:
         if self.folder is None:
             raise BundleError(f"bundle {self.name!r} has not been saved yet.")
         return self.folder / name
-
-
-def packaged_models() -> list[str]:
-    """Names of the models that come with the package."""
-    return sorted(path.parent.name for path in PACKAGED_MODELS.glob(f"*/{DESCRIPTION_FILE}"))
-
-
-def find_bundle(name_or_path: str | Path) -> Path:
-    """Folder of a packaged model (by name) or of any bundle (by path)."""
-    for folder in (PACKAGED_MODELS / str(name_or_path), Path(name_or_path)):
-        if (folder / DESCRIPTION_FILE).is_file():
-            return folder
-    raise BundleError(
-        f"no model {str(name_or_path)!r}: give a packaged one ({', '.join(packaged_models()) or 'none here'})"
-        f" or a folder that holds {DESCRIPTION_FILE} and {WEIGHTS_FILE}."
-    )
 
 
 def check_replaceable(folder: Path) -> None:

@@ -43,7 +43,7 @@ class Predictor:
     """A loaded model.
 
     Args:
-        model: name of a packaged model, a bundle's folder, or a Bundle.
+        model: name of an installed model, a bundle's folder, or a Bundle.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         network: use this network instead of the bundle's weights (while training).
         router: chooses each scan's route; another one than route_for serves studies.

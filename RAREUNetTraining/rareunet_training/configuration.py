@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from rareunet.bundle import packaged_models
+from rareunet.installed_models import installed_models
 from rareunet_training.setting_rules import check_settings, type_error
 
 if sys.version_info >= (3, 11):
@@ -61,7 +61,7 @@ class ModelConfig:
         reference_spacing_mm: spacing (S, A, R) of depth 0.
         channels: names of the image channels.
         labels: label tables: value, name, color, terminology.
-        start_from: a packaged model's name, else a bundle's folder, whose weights the training begins with.
+        start_from: an installed model's name, else a bundle's folder, whose weights the training begins with.
     """
 
     name: str = "model"
@@ -245,7 +245,7 @@ def read_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Train
 def _make_absolute(content: dict[str, dict[str, Any]], base: Path) -> None:
     for section, name in (("data", "folder"), ("data", "labels"), ("data", "folds"), ("model", "start_from")):
         value = str(content.get(section, {}).get(name) or "")
-        if value and not (name == "start_from" and value in packaged_models()):
+        if value and not (name == "start_from" and value in installed_models()):
             content[section][name] = str(base / os.path.expanduser(value))
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rareunet import bundle as bundle_module
-from rareunet.bundle import Bundle, Label, find_bundle, packaged_models
+from rareunet.bundle import Bundle, Label
 from rareunet.bundle_format import LARGEST_LABEL, verify, write_hashes
 from rareunet.errors import BundleError
 from rareunet.network import Architecture, RAREUNet
@@ -135,17 +134,6 @@ def test_weights_of_another_network_are_refused(tiny_bundle):
     rewrite(tiny_bundle, architecture={**asdict(tiny_bundle.architecture), "filters": 3})
     with pytest.raises(BundleError, match="weights do not fit"):
         Bundle.load(tiny_bundle.folder).load_network()
-
-
-def test_unknown_model_names_what_there_is(tmp_path):
-    with pytest.raises(BundleError, match=r"no model 'nosuch'.*bundle\.json"):
-        find_bundle("nosuch")
-
-
-def test_packaged_models_are_found_by_name(tiny_bundle, monkeypatch):
-    monkeypatch.setattr(bundle_module, "PACKAGED_MODELS", tiny_bundle.folder.parent)
-    assert packaged_models() == ["tiny"]
-    assert Bundle.load("tiny").name == "tiny"
 
 
 def test_saving_again_replaces(tiny_bundle, make_bundle):

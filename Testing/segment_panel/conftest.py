@@ -10,12 +10,12 @@ from rareunet.volume import Volume
 @pytest.fixture
 def models(tmp_path, monkeypatch):
     """Packaged models: one of random weights, called hippocampus, and one with two channels."""
-    from rareunet import bundle
+    from rareunet import installed_models
 
     folder = tmp_path / "packaged"
     save_tiny_model(folder, "hippocampus")
     save_tiny_model(folder, "pair", title="Pair", channels=({"name": "T1"}, {"name": "T2"}))
-    monkeypatch.setattr(bundle, "PACKAGED_MODELS", folder)
+    monkeypatch.setattr(installed_models, "PACKAGED_MODELS", folder)
     return folder
 
 

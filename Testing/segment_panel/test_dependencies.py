@@ -8,9 +8,9 @@ from new_slicer import in_a_new_slicer
 from segment_helpers import MODULE, add_scan, finish_run, segmentations
 
 PACKAGED_MODELS = """
-import rareunet.bundle
+import rareunet.installed_models
 from pathlib import Path
-rareunet.bundle.PACKAGED_MODELS = Path({folder!r})
+rareunet.installed_models.PACKAGED_MODELS = Path({folder!r})
 """
 CHOOSE_A_SCAN = """
 from segment_helpers import add_scan, finish_run

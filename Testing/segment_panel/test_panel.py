@@ -1,5 +1,6 @@
 """The panel: opened as Slicer opens it, buttons clicked, texts read."""
 
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -163,21 +164,51 @@ def test_model_of_two_channels(panel, slicer_app):
     assert len(segmentations()) == 1
 
 
-def test_model_from_a_folder(panel, models):
-    panel._parameterNode.inputVolume = add_scan()
+def choose_from_a_file(panel):
     last = panel.ui.modelComboBox.count - 1
     panel.ui.modelComboBox.setCurrentIndex(last)
     panel.ui.modelComboBox.activated.emit(last)
-    assert not panel.ui.modelFolderEdit.isHidden()
+
+
+def test_model_from_a_folder(panel, models):
+    panel._parameterNode.inputVolume = add_scan()
+    choose_from_a_file(panel)
+    assert not panel.ui.modelPathEdit.isHidden()
     assert panel.ui.applyButton.toolTip == "Choose a model."
-    panel.ui.modelFolderEdit.currentPath = str(models / "hippocampus")
+    panel.ui.modelPathEdit.currentPath = str(models / "hippocampus")
     assert panel.ui.applyButton.enabled
     assert "Random weights" in panel.ui.modelLabel.text
-    panel.ui.modelFolderEdit.currentPath = str(models)
+    panel.ui.modelPathEdit.currentPath = str(models / "pair" / "bundle.json")
+    assert "(pair 0.1.0)" in panel.ui.modelLabel.text
+    panel.ui.modelPathEdit.currentPath = str(models)
     assert "no model" in panel.ui.modelLabel.text
-    panel.ui.modelFolderEdit.currentPath = ""
+    panel.ui.modelPathEdit.currentPath = ""
     assert panel._parameterNode.model == ""
     assert panel.ui.applyButton.toolTip == "Choose a model."
+
+
+def test_a_model_that_comes_as_a_zip_is_imported_and_chosen(panel, slicer_app, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAREUNET_MODELS", str(tmp_path / "own"))
+    own = save_tiny_model(tmp_path, "liver", title="Liver", version="0.2.0").folder
+    file = shutil.make_archive(str(tmp_path / "liver"), "zip", own)
+    panel._parameterNode.inputVolume = add_scan()
+    choose_from_a_file(panel)
+    panel.ui.modelPathEdit.currentPath = file
+    assert slicer_app.dialogs == []
+    assert panel._parameterNode.model == "liver-0.2.0"
+    assert panel.ui.modelComboBox.currentText == "Liver (liver-0.2.0)"
+    assert panel.ui.modelPathEdit.isHidden()
+    assert panel.ui.applyButton.enabled
+
+
+def test_a_zip_that_is_refused_says_why(panel, slicer_app, tmp_path):
+    (tmp_path / "liver.zip").write_text("half")
+    choose_from_a_file(panel)
+    panel.ui.modelPathEdit.currentPath = str(tmp_path / "liver.zip")
+    assert "not a whole zip" in slicer_app.dialogs[-1].text
+    assert len(slicer_app.takeSlotExceptions()) == 1
+    assert "import it first" in panel.ui.modelLabel.text
+    assert panel.ui.applyButton.toolTip == "Choose a scan."
 
 
 def test_used_model_folders_are_remembered(panel, models):
@@ -185,7 +216,7 @@ def test_used_model_folders_are_remembered(panel, models):
     panel._parameterNode.model = str(models / "hippocampus")
     panel.ui.applyButton.click()
     finish_run(panel)
-    assert panel.ui.modelFolderEdit._history == [str(models / "hippocampus")]
+    assert panel.ui.modelPathEdit._history == [str(models / "hippocampus")]
     assert panel._parameterNode.model == str(models / "hippocampus")
 
 

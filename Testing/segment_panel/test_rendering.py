@@ -42,12 +42,12 @@ def panel(slicer_app, tmp_path, monkeypatch):
     import slicer.util
 
     import standin
-    from rareunet import bundle
+    from rareunet import installed_models
 
     save_tiny_model(
         tmp_path / "packaged", "hippocampus", title="Hippocampus, anterior and posterior (T1 MRI)"
     )
-    monkeypatch.setattr(bundle, "PACKAGED_MODELS", tmp_path / "packaged")
+    monkeypatch.setattr(installed_models, "PACKAGED_MODELS", tmp_path / "packaged")
     slicer.util.loadVolume(str(SAMPLES / "hippocampus_050.nii.gz"))
     module = standin.load_module(MODULE)
     representation = module.widgetRepresentation()

@@ -61,10 +61,10 @@ class HeldEngine:
 def panel(slicer_app, tmp_path, monkeypatch):
     """The panel with a scan chosen."""
     import standin
-    from rareunet import bundle
+    from rareunet import installed_models
 
     save_tiny_model(tmp_path / "packaged", "hippocampus")
-    monkeypatch.setattr(bundle, "PACKAGED_MODELS", tmp_path / "packaged")
+    monkeypatch.setattr(installed_models, "PACKAGED_MODELS", tmp_path / "packaged")
     module = standin.load_module(MODULE)
     representation = module.widgetRepresentation()
     representation.enter()

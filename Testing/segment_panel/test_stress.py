@@ -83,11 +83,11 @@ class User:
 @pytest.fixture
 def user(slicer_app, tmp_path, monkeypatch):
     import standin
-    from rareunet import bundle
+    from rareunet import installed_models
     from RAREUNetSegmentLib.worker_client import WorkerClient
 
     save_tiny_model(tmp_path / "packaged", "hippocampus")
-    monkeypatch.setattr(bundle, "PACKAGED_MODELS", tmp_path / "packaged")
+    monkeypatch.setattr(installed_models, "PACKAGED_MODELS", tmp_path / "packaged")
     module = standin.load_module(MODULE)
     client = WorkerClient(str(tmp_path))
     monkeypatch.setattr(sys.modules["RAREUNetSegment"], "shared_worker", lambda: client)

@@ -97,7 +97,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", help="name of a packaged model or a bundle's folder")
+    parser.add_argument("model", help="name of an installed model or a bundle's folder")
     parser.add_argument("--filters", type=int, required=True, help="width of the finest stage")
     parser.add_argument("--output", type=Path, required=True, help="folder of the new bundle")
     arguments = parser.parse_args()

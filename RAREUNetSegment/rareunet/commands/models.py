@@ -1,4 +1,4 @@
-"""`python -m rareunet models`, `verify` and `import-checkpoint`."""
+"""`python -m rareunet models`, `verify`, `import-model` and `import-checkpoint`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from rareunet.bundle import Bundle, find_bundle, packaged_models
+from rareunet.bundle import Bundle
 from rareunet.bundle_format import WEIGHTS_FILE, verify
+from rareunet.errors import message_of
+from rareunet.installed_models import find_bundle, installed_models
 from rareunet.wording import times
 
 
@@ -16,11 +18,15 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
         "models",
         nargs="*",
         metavar="NAME_OR_PATH",
-        help="packaged models or models' folders; none means all packaged",
+        help="installed models or models' folders; none means all installed",
     )
 
 
-def add_import_arguments(parser: argparse.ArgumentParser) -> None:
+def add_import_model_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("zip", type=Path, metavar="FILE.zip", help="zip of a model's folder")
+
+
+def add_import_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="FILE.pth", help="checkpoint of the published code")
     parser.add_argument(
         "--config", required=True, type=Path, metavar="config.yaml", help="the configuration saved beside it"
@@ -33,19 +39,21 @@ def add_import_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_models(_: argparse.Namespace) -> int:
-    """Prints the packaged models; returns the exit code."""
+    """Prints the installed models; returns the exit code."""
     code = 0
-    names = packaged_models()
+    names = installed_models()
     if not names:
-        print("This installation has no packaged model. Give a model's folder to `segment --model`.")
+        print("There is no packaged and no imported model. Give a model's folder to `segment --model`.")
     for name in names:
         try:
-            model = describe(Bundle.load(name))
+            bundle = Bundle.load(name)
         except (ValueError, OSError) as error:
             print(f"{name}: {error}", file=sys.stderr)
             code = 1
         else:
-            print(model)
+            print(describe(bundle))
+            if name != bundle.name:
+                print(f"  imported, called   {name}")
     return code
 
 
@@ -76,9 +84,9 @@ def _signed(percent: float | None) -> str:
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """Checks hashes and schema of models; returns the exit code."""
-    names = arguments.models or packaged_models()
+    names = arguments.models or installed_models()
     if not names:
-        print("there is no packaged model to verify: give a model's folder.", file=sys.stderr)
+        print("there is no installed model to verify: give a model's folder.", file=sys.stderr)
     good = bool(names)
     for name in names:
         try:
@@ -91,7 +99,21 @@ def run_verify(arguments: argparse.Namespace) -> int:
     return 0 if good else 1
 
 
-def run_import(arguments: argparse.Namespace) -> int:
+def run_import_model(arguments: argparse.Namespace) -> int:
+    """Puts a zipped model among the user's own; returns the exit code."""
+    from rareunet.model_import import import_model
+
+    try:
+        bundle = import_model(arguments.zip)
+    except (ValueError, OSError) as error:
+        print(f"rareunet import-model: {message_of(error)}", file=sys.stderr)
+        return 1
+    folder = bundle.folder or Path()
+    print(f"{describe(bundle)}\nit lies in {folder}: choose it by `segment --model {folder.name}`")
+    return 0
+
+
+def run_import_checkpoint(arguments: argparse.Namespace) -> int:
     """Turns a checkpoint of the published code into a model; returns the exit code."""
     from rareunet.published_checkpoint import import_checkpoint
 

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the label maps")
     parser.add_argument(
-        "--model", metavar="NAME_OR_PATH", help="a packaged model (see `models`) or a model's folder"
+        "--model", metavar="NAME_OR_PATH", help="an installed model (see `models`) or a model's folder"
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     parser.add_argument(

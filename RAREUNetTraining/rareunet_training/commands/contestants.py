@@ -168,15 +168,19 @@ def _model_and_way(name: str) -> tuple[str, str]:
 
 
 def _is_score_file(name: str) -> bool:
-    return name.endswith(".json")
+    from rareunet.bundle_format import DESCRIPTION_FILE
+
+    return name.endswith(".json") and Path(name).name != DESCRIPTION_FILE
 
 
 def _is_folder_of_predictions(name: str) -> bool:
-    from rareunet.bundle import packaged_models
     from rareunet.bundle_format import DESCRIPTION_FILE
+    from rareunet.installed_models import installed_models
 
     return (
-        name not in packaged_models() and Path(name).is_dir() and not (Path(name) / DESCRIPTION_FILE).exists()
+        name not in installed_models()
+        and Path(name).is_dir()
+        and not (Path(name) / DESCRIPTION_FILE).exists()
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rareunet.bundle import packaged_models
+from rareunet.installed_models import installed_models
 from rareunet.whole_files import make_folder
 from rareunet_training.commands.scored_data import (
     add_data_arguments,
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", nargs="?", default="", help="name of a packaged model or a bundle's folder")
+    parser.add_argument(
+        "model", nargs="?", default="", help="name of an installed model or a bundle's folder"
+    )
     add_data_arguments(
         parser, "clinical and aligned; published for a model trained so, all for --predictions"
     )
@@ -77,9 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
             " leave out --predictions to ask a model."
         )
     model = models[0] if models else ""
-    if arguments.write_card and model in packaged_models():
+    if arguments.write_card and model in installed_models():
         raise ValueError(
-            f"{model} is a packaged model, with a card of its own: copy its folder and give that to change the card."
+            f"{model} is an installed model, with a card of its own: copy its folder and give that to change the card."
         )
     config = read_config(arguments.config, overrides)
     labelled = find_labelled(arguments, config)

@@ -1,6 +1,7 @@
-"""models, verify and import-checkpoint from the command line."""
+"""models, verify, import-model and import-checkpoint from the command line."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from rareunet import bundle as bundle_module
+from rareunet import installed_models as models_module
 from rareunet.__main__ import main
 from rareunet.commands.models import describe
 
@@ -21,7 +22,7 @@ def test_models_whose_volumes_were_not_measured_are_listed_too(tiny_bundle):
 
 
 def test_models_are_listed_with_what_to_expect(tiny_bundle, monkeypatch, capsys):
-    monkeypatch.setattr(bundle_module, "PACKAGED_MODELS", tiny_bundle.folder.parent)
+    monkeypatch.setattr(models_module, "PACKAGED_MODELS", tiny_bundle.folder.parent)
     assert main(["models"]) == 0
     text = capsys.readouterr().out
     for part in (
@@ -38,9 +39,9 @@ def test_models_are_listed_with_what_to_expect(tiny_bundle, monkeypatch, capsys)
 
 
 def test_no_packaged_model(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bundle_module, "PACKAGED_MODELS", tmp_path)
+    monkeypatch.setattr(models_module, "PACKAGED_MODELS", tmp_path)
     assert main(["models"]) == 0
-    assert "no packaged model" in capsys.readouterr().out
+    assert "no packaged and no imported model" in capsys.readouterr().out
     assert main(["verify"]) == 1
 
 
@@ -56,9 +57,23 @@ def test_verify_names_the_bad_model(make_bundle, capsys):
 
 
 def test_verify_takes_all_packaged_models(make_bundle, monkeypatch, capsys):
-    monkeypatch.setattr(bundle_module, "PACKAGED_MODELS", make_bundle("tiny").folder.parent)
+    monkeypatch.setattr(models_module, "PACKAGED_MODELS", make_bundle("tiny").folder.parent)
     assert main(["verify"]) == 0
     assert "tiny: good" in capsys.readouterr().out
+
+
+def test_an_imported_model_is_listed_by_what_it_is_called(tiny_bundle, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(models_module, "PACKAGED_MODELS", tiny_bundle.folder.parent)
+    monkeypatch.setenv("RAREUNET_MODELS", str(tmp_path / "own"))
+    file = shutil.make_archive(str(tmp_path / "tiny"), "zip", tiny_bundle.folder)
+    assert main(["import-model", file]) == 0
+    assert "choose it by `segment --model tiny-0.1.0`" in capsys.readouterr().out
+    assert main(["models"]) == 0
+    assert capsys.readouterr().out.count("imported, called   tiny-0.1.0") == 1
+    assert main(["verify"]) == 0
+    assert "tiny-0.1.0: good" in capsys.readouterr().out
+    assert main(["import-model", str(tmp_path / "gone.zip")]) == 1
+    assert "gone.zip is no file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("python", [[sys.executable], [sys.executable, "-u"]], ids=["buffered", "unbuffered"])

@@ -14,6 +14,7 @@ from rareunet.network import RAREUNet
 from rareunet.volume_files import read_volume, write_label_map
 from rareunet_training.__main__ import main
 from rareunet_training.commands.compare import METRIC_NAMES
+from rareunet_training.commands.contestants import is_model
 from rareunet_training.evaluation.labelled_cases import external_cases
 from rareunet_training.evaluation.metrics import METRICS
 from rareunet_training.evaluation.score_files import read_scores, write_scores
@@ -220,3 +221,8 @@ def test_scores_are_kept_where_the_comparison_fails(blobs, capsys):
 def test_what_can_not_be_compared_is_explained(words, message, tmp_path, capsys):
     assert command(*words, "--output", tmp_path / "out") == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_bundles_description_is_a_model_not_scores(tmp_path):
+    assert is_model(str(tmp_path / "bundle.json"))
+    assert not is_model(str(tmp_path / "scores.json"))

@@ -118,7 +118,7 @@ def test_card_is_written_beside_the_same_weights(model, data):
 
 def test_a_packaged_models_card_is_not_replaced(data, capsys):
     assert evaluate("hippocampus", "--data", data, "--write-card", *QUICK) == 1
-    assert "hippocampus is a packaged model, with a card of its own" in capsys.readouterr().err
+    assert "hippocampus is an installed model, with a card of its own" in capsys.readouterr().err
 
 
 def test_baseline_is_named_in_the_scores(model, data, tmp_path):
