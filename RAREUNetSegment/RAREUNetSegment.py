@@ -27,6 +27,7 @@ from slicer.util import VTKObservationMixin
 if str(Path(__file__).parent) not in sys.path:  # rareunet and RAREUNetSegmentLib lie beside this file
     sys.path.insert(0, str(Path(__file__).parent))
 
+from rareunet.bundle import Bundle
 from rareunet.model_import import import_model
 from RAREUNetSegmentLib import dependencies, models, outlook, region, samples, scene, segments, volumes
 from RAREUNetSegmentLib.choices import Device, EntryDepth, depth_number, structure_names
@@ -97,7 +98,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNodeTag: Any = None
         self._followedNodes: list[Any] = []
         self._followedTags: list[tuple[Any, int]] = []
-        self._facts: models.ModelFacts | None = None
+        self._facts: Bundle | None = None
         self._run: Run | None = None
 
     def setup(self) -> None:
@@ -211,7 +212,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         with slicer.util.tryWithErrorDisplay(_("The region of interest could not be placed.")):
             parameters = self._parameterNode
             parameters.regionOfInterest = region.place_region(
-                parameters.inputVolume, self._facts.largest_extent_mm, parameters.regionOfInterest
+                parameters.inputVolume, self._facts.field_of_view_mm["largest"], parameters.regionOfInterest
             )
 
     def onParametersChanged(self, caller: Any = None, event: Any = None) -> None:
@@ -257,7 +258,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if isPath and self.ui.modelPathEdit.currentPath != name:
             self.ui.modelPathEdit.currentPath = name if Path(name).is_absolute() else ""
         try:
-            self._facts = models.read_facts(name)
+            self._facts = models.read_model(name)
             self.ui.modelLabel.text = f"{self._facts.description} ({self._facts.name} {self._facts.version})"
         except ValueError as error:
             self._facts = None
@@ -468,7 +469,7 @@ class RAREUNetSegmentTest(ScriptedLoadableModuleTest):
         path = samples.sample_scan()
         volume = slicer.util.loadVolume(str(path)) if path else self._makeScan()
         try:
-            models.read_facts("hippocampus")
+            models.read_model("hippocampus")
         except ValueError as error:
             self.delayDisplay(f"Skipped: {error}")
             return

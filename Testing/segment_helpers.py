@@ -179,7 +179,7 @@ class FakePredictor:
     """
 
     def __init__(self, labels=None, error=None):
-        self.bundle = SimpleNamespace(labels=labels or make_labels(), name="fake", channels=({"name": "T1"},))
+        self.bundle = SimpleNamespace(labels=labels or make_labels(), name="fake", channel_names=("T1",))
         self.error = error
         self.calls = []
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from slicer.i18n import tr as _
 
+from rareunet.bundle import Bundle
 from rareunet.geometry import RegionOfInterest, box_of_region, canonical_spacing, whole_box
 from rareunet.preprocessing import route_of_scan
 from rareunet.scan_checks import FIELD_OF_VIEW_DOUBT, FIELD_OF_VIEW_LIMIT, excess, shown_mm
 from rareunet.wording import capital, times
 from RAREUNetSegmentLib.accuracy import expected_accuracy
 from RAREUNetSegmentLib.choices import depth_number
-from RAREUNetSegmentLib.models import ModelFacts
 from RAREUNetSegmentLib.scene import ijk_to_world, region_from_node
 from RAREUNetSegmentLib.structure_list import chosen, left_out
 
@@ -38,7 +38,7 @@ class Outlook:
     warnings: tuple[str, ...]
 
 
-def describe_choice(parameters: Any, facts: ModelFacts | None) -> tuple[str, str]:
+def describe_choice(parameters: Any, facts: Bundle | None) -> tuple[str, str]:
     """Why Apply can't be pressed ('' if it can), and the lines above it.
 
     Args:
@@ -66,7 +66,7 @@ def describe_choice(parameters: Any, facts: ModelFacts | None) -> tuple[str, str
     return "", "\n".join(lines)
 
 
-def _missing_choice(parameters: Any, facts: ModelFacts | None) -> str:
+def _missing_choice(parameters: Any, facts: Bundle | None) -> str:
     if not parameters or not parameters.inputVolume:
         return _("Choose a scan.")
     if parameters.inputVolume.GetImageData() is None:
@@ -88,7 +88,7 @@ def _missing_choice(parameters: Any, facts: ModelFacts | None) -> str:
 
 
 def outlook_for(
-    facts: ModelFacts,
+    facts: Bundle,
     shape: Sequence[int],
     ijk_to_ras: np.ndarray,
     region: RegionOfInterest | None = None,
@@ -130,8 +130,9 @@ def outlook_for(
     if expected and route != automatic:
         expected = "accuracy was not measured for this entry depth"
     warnings = list(route.warnings)
-    factor = excess(extent, facts.largest_extent_mm)
-    shown, known = (times(reversed(mm), ".0f") for mm in (extent, facts.largest_extent_mm))
+    largest = facts.field_of_view_mm["largest"]
+    factor = excess(extent, largest)
+    shown, known = (times(reversed(mm), ".0f") for mm in (extent, largest))
     seen = f"The field of view is {shown} mm, the model knows up to {known} mm"
     if factor > FIELD_OF_VIEW_LIMIT and not force:
         # Not refused here: the core leaves padding out, which only reading all voxels would tell.

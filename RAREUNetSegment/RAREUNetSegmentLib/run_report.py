@@ -12,7 +12,7 @@ from rareunet import __version__
 from rareunet.preprocessing import route_of_scan
 from rareunet.wording import times
 from rareunet.worker.protocol import Failure
-from RAREUNetSegmentLib.models import read_facts
+from RAREUNetSegmentLib.models import read_model
 from RAREUNetSegmentLib.run_request import Request
 
 
@@ -65,23 +65,23 @@ def _version(package: str) -> str:
 
 def _model(request: Request) -> str:
     try:
-        facts = read_facts(request.model)
+        model = read_model(request.model)
     except ValueError as error:
         return f"unreadable ({error})"
-    return f"{facts.name} {facts.version}"
+    return f"{model.name} {model.version}"
 
 
 def route_of(request: Request) -> str:
     """Entry as the core will choose it, in words; a report must come about whatever is wrong with the scan."""
     scan = request.channels[0]
     try:
-        facts = read_facts(request.model)
+        model = read_model(request.model)
         route = route_of_scan(
             scan.ijk_to_ras,
-            facts.reference_spacing_mm,
-            facts.deepest,
+            model.reference_spacing_mm,
+            model.deepest,
             request.entry_depth,
-            straighten_turned=facts.straighten_turned,
+            straighten_turned=model.straighten_turned,
             has_region=request.region is not None,
         )
     except ValueError as error:

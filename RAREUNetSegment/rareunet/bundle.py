@@ -6,6 +6,7 @@ hashes before any of it is used.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from rareunet.bundle_format import (
     WEIGHTS_FILE,
     check_schema,
     hash_file,
+    read_description,
     verify,
     write_hashes,
 )
@@ -100,6 +102,14 @@ class Bundle:
         """Deepest entry depth that was trained."""
         return self.depths[-1]
 
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        return tuple(channel["name"] for channel in self.channels)
+
+    @property
+    def structure_names(self) -> tuple[str, ...]:
+        return tuple(label.name for label in self.labels)
+
     def labels_named(self, names: Iterable[str] | None) -> tuple[Label, ...]:
         """The structures of these names, in the model's order; all for None.
 
@@ -109,7 +119,7 @@ class Bundle:
         if names is None:
             return self.labels
         wanted = {names} if isinstance(names, str) else set(names)
-        known = [label.name for label in self.labels]
+        known = self.structure_names
         if unknown := sorted(map(str, wanted.difference(known))):
             raise ValueError(f"{self.name} has no structure {some(unknown)}: choose from {', '.join(known)}.")
         if not wanted:
@@ -154,21 +164,41 @@ class Bundle:
         """
         folder = find_bundle(name_or_path)
         verify(folder)
-        return cls.from_json(json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8")), folder)
+        description = read_description(folder)
+        check_schema(description, folder)
+        return cls.from_json(description, folder)
+
+    @classmethod
+    def read(cls, name_or_path: str | Path) -> Bundle:
+        """Reads what a bundle says of itself, and not its weights: for the panel, which shows it at once and before
+        fastjsonschema is installed. load() verifies it before a weight is used.
+
+        Raises:
+            BundleError: unknown, or not readable as a model's description.
+        """
+        folder = find_bundle(name_or_path)
+        description = read_description(folder)
+        with contextlib.suppress(ImportError):
+            check_schema(description, folder)
+        try:
+            return cls.from_json(description, folder)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"{folder}: {DESCRIPTION_FILE} is not a model description ({type(error).__name__}: {error})."
+            ) from None
 
     @classmethod
     def from_json(cls, description: dict[str, Any], folder: Path | None = None) -> Bundle:
-        """Builds a bundle from the content of bundle.json."""
-        check_schema(description, folder or Path(description.get("name", "?")))
+        """Builds a bundle from the content of bundle.json, which is of the schema."""
         content = {key: value for key, value in description.items() if key != "format"}
         content["labels"] = tuple(
             Label(**{**label, "color": tuple(label["color"])}) for label in content["labels"]
         )
         content["architecture"] = Architecture(**content["architecture"])
         content["intensity"] = IntensityRule(**content["intensity"])
-        content["reference_spacing_mm"] = tuple(content["reference_spacing_mm"])
+        content["reference_spacing_mm"] = _triple(content["reference_spacing_mm"])
         content["field_of_view_mm"] = {
-            key: tuple(value) for key, value in content["field_of_view_mm"].items()
+            key: _triple(value) for key, value in content["field_of_view_mm"].items()
         }
         for name in ("channels", "resolution_card", "depths"):
             content[name] = tuple(content[name])
@@ -249,6 +279,11 @@ class Bundle:
         if self.folder is None:
             raise BundleError(f"bundle {self.name!r} has not been saved yet.")
         return self.folder / name
+
+
+def _triple(values: Any) -> Triple:
+    s, a, r = (float(value) for value in values)
+    return s, a, r
 
 
 def check_replaceable(folder: Path) -> None:

@@ -16,11 +16,11 @@ DESCRIPTION_FILE, WEIGHTS_FILE, HASHES_FILE = "bundle.json", "weights.safetensor
 LARGEST_LABEL = 65535  # as bundle.schema.json has it: what 16 bits hold
 
 
-def verify(folder: Path) -> dict[str, str]:
-    """Holds both files against SHA256SUMS and the description against the schema; returns the hashes by file.
+def verify(folder: Path) -> None:
+    """Holds both files against SHA256SUMS.
 
     Raises:
-        BundleError: a file is missing, changed or not of the schema.
+        BundleError: a file is missing or changed.
     """
     try:
         lines = (folder / HASHES_FILE).read_text(encoding="utf-8").splitlines()
@@ -36,12 +36,14 @@ def verify(folder: Path) -> dict[str, str]:
             raise BundleError(
                 f"{folder}: {name} does not match its SHA-256: it is damaged or was changed. Install the model again."
             )
+
+
+def read_description(folder: Path) -> Any:
+    """The content of bundle.json; raises BundleError where it is no JSON or can't be read."""
     try:
-        description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BundleError(f"{folder}: {DESCRIPTION_FILE} is not JSON: {error}") from None
-    check_schema(description, folder)
-    return expected
+        return json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{folder}: {DESCRIPTION_FILE} is not JSON or can't be read: {error}") from None
 
 
 def check_schema(description: Any, origin: Path) -> None:

@@ -69,7 +69,7 @@ def _check_channels(volume: Volume, bundle: Bundle) -> None:
     channels = len(bundle.channels)
     if volume.voxels.shape[0] == channels:
         return
-    names = ", ".join(channel["name"] for channel in bundle.channels)
+    names = ", ".join(bundle.channel_names)
     one, several = "Export one volume of it, in grey scale.", "Give one file per channel, in this order."
     raise ValueError(
         f"{volume.name} has {volume.voxels.shape[0]} channel(s), the model {bundle.name} needs {channels}: {names}."
@@ -90,7 +90,7 @@ def _used_box(volume: Volume, region: RegionOfInterest | None) -> Box:
 
 
 def _equal_channel_warnings(volume: Volume, bundle: Bundle, box: Box) -> list[str]:
-    names = [channel["name"] for channel in bundle.channels]
+    names = bundle.channel_names
     channels = list(zip(names, volume.voxels[(slice(None), *box)], strict=True))
     return [
         f"the channels {one} and {other} of {volume.name} are the same scan: check that the right ones were chosen."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from rareunet.bundle import Bundle, Label
-from rareunet.bundle_format import LARGEST_LABEL, verify, write_hashes
+from rareunet.bundle_format import LARGEST_LABEL, write_hashes
 from rareunet.errors import BundleError
 from rareunet.network import Architecture, RAREUNet
 
@@ -95,8 +96,9 @@ def test_missing_file_is_named(tiny_bundle, name):
 )
 def test_wrong_description_is_refused(tiny_bundle, changes, message):
     rewrite(tiny_bundle, **changes)
-    with pytest.raises(BundleError, match=message):
-        verify(tiny_bundle.folder)
+    for read in (Bundle.load, Bundle.read):
+        with pytest.raises(BundleError, match=message):
+            read(tiny_bundle.folder)
 
 
 @pytest.mark.parametrize("value", [LARGEST_LABEL, LARGEST_LABEL + 1])
@@ -120,14 +122,37 @@ def test_gateways_need_as_many_stages(tiny_bundle):
         architecture={**asdict(tiny_bundle.architecture), "gateways": tiny_bundle.architecture.stages},
     )
     with pytest.raises(BundleError, match="gateways need more than"):
-        verify(tiny_bundle.folder)
+        Bundle.load(tiny_bundle.folder)
 
 
 def test_not_json_is_refused(tiny_bundle):
     (tiny_bundle.folder / "bundle.json").write_text("{")
     write_hashes(tiny_bundle.folder)
     with pytest.raises(BundleError, match="not JSON"):
-        verify(tiny_bundle.folder)
+        Bundle.load(tiny_bundle.folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": 5},
+        {"labels": [{"name": "a"}]},
+        {"depths": 1},
+        {"reference_spacing_mm": [1, 1]},
+        {"reference_spacing_mm": ["fine", 1, 1]},
+        {"architecture": {"stages": "many"}},
+        {"surprise": 1},
+    ],
+)
+def test_a_description_is_read_before_the_package_that_checks_it_is_there(tiny_bundle, monkeypatch, changes):
+    """Nor are the weights looked at; what can't be read is told the same way."""
+    monkeypatch.setitem(sys.modules, "fastjsonschema", None)
+    (tiny_bundle.folder / "weights.safetensors").unlink()
+    read = Bundle.read(tiny_bundle.folder)
+    assert (read.structure_names, read.channel_names) == (("five", "nine"), ("channel 0",))
+    (tiny_bundle.folder / "bundle.json").write_text(json.dumps({**tiny_bundle.to_json(), **changes}))
+    with pytest.raises(BundleError, match="is not a model description"):
+        Bundle.read(tiny_bundle.folder)
 
 
 def test_weights_of_another_network_are_refused(tiny_bundle):

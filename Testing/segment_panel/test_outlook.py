@@ -50,10 +50,10 @@ def test_line_tells_of_a_turned_scan(panel):
 
 
 def test_line_is_silent_of_it_where_the_model_has_learnt_turned_scans():
-    from RAREUNetSegmentLib.models import read_facts
+    from RAREUNetSegmentLib.models import read_model
     from RAREUNetSegmentLib.outlook import outlook_for
 
-    facts = replace(read_facts("hippocampus"), straighten_turned=False)
+    facts = replace(read_model("hippocampus"), straighten_turned=False)
     view = outlook_for(facts, (8, 20, 20), turned_world(40, 0) @ np.diag([1.0, 1.0, 4.0, 1.0]))
     assert view.route.startswith("1.0 x 1.0 x 4.0 mm: enters at depth 0, z at depth 2")
     assert not view.warnings

@@ -187,6 +187,16 @@ def test_model_from_a_folder(panel, models):
     assert panel.ui.applyButton.toolTip == "Choose a model."
 
 
+def test_a_model_that_cant_be_read_is_told(panel, models):
+    (models / "pair" / "bundle.json").write_text('{"name": "pair"}')
+    panel._parameterNode.inputVolume = add_scan()
+    panel._parameterNode.model = "pair"
+    assert "is not a model description" in panel.ui.modelLabel.text
+    assert panel.ui.applyButton.toolTip == "Choose a model."
+    panel._listModels()
+    assert panel.ui.modelComboBox.findText("pair") >= 0
+
+
 def test_a_model_that_comes_as_a_zip_is_imported_and_chosen(panel, slicer_app, tmp_path, monkeypatch):
     monkeypatch.setenv("RAREUNET_MODELS", str(tmp_path / "own"))
     own = save_tiny_model(tmp_path, "liver", title="Liver", version="0.2.0").folder

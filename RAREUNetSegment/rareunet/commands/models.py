@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 from rareunet.bundle import Bundle
-from rareunet.bundle_format import WEIGHTS_FILE, verify
 from rareunet.errors import message_of
-from rareunet.installed_models import find_bundle, installed_models
+from rareunet.installed_models import installed_models
 from rareunet.wording import times
 
 
@@ -63,7 +62,7 @@ def describe(bundle: Bundle) -> str:
     lines = [
         f"{bundle.name} {bundle.version}  {bundle.title}",
         f"  structures         {', '.join(f'{label.value} {label.name}' for label in bundle.labels)}",
-        f"  channels           {', '.join(channel['name'] for channel in bundle.channels)}",
+        f"  channels           {', '.join(bundle.channel_names)}",
         f"  reference spacing  {spacing} mm, entry depths 0 to {bundle.deepest}",
     ]
     if bundle.resolution_card:
@@ -90,12 +89,12 @@ def run_verify(arguments: argparse.Namespace) -> int:
     good = bool(names)
     for name in names:
         try:
-            hashes = verify(find_bundle(name))
+            sha256 = Bundle.load(name).sha256
         except (ValueError, OSError) as error:
             print(f"{name}: bad: {error}", file=sys.stderr)
             good = False
         else:
-            print(f"{name}: good, SHA-256 of the weights {hashes[WEIGHTS_FILE]}")
+            print(f"{name}: good, SHA-256 of the weights {sha256}")
     return 0 if good else 1
 
 

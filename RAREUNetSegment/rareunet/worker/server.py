@@ -105,9 +105,9 @@ class Worker:
     def _volume(self, request: Segment, bundle: Bundle) -> Volume:
         """The scan; names of nodes, which may be patients', stay in the panel: channels are called as in the model."""
         count = len(request.voxels_files)
-        names = [str(channel["name"]) for channel in bundle.channels]
+        names = bundle.channel_names
         if len(names) != count:  # refused later
-            names = [f"channel {number}" for number in range(1, count + 1)]
+            names = tuple(f"channel {number}" for number in range(1, count + 1))
         parts = zip(request.voxels_files, request.matrices, names, strict=True)
         channels = [
             Volume(np.load(self.folder / file, mmap_mode="r"), np.array(matrix), name)

@@ -65,7 +65,7 @@ def external_cases(source: str, labels: str = "", exclude: Sequence[str] = ()) -
 
 def check_channels(bundle: Bundle, labelled: LabelledCases) -> None:
     """Raises ValueError where the columns of a CSV file name the model's channels in another order."""
-    names = [channel["name"] for channel in bundle.channels]
+    names = bundle.channel_names
     if problem := channel_order_problem(labelled.cases[0].channels, names):
         raise ValueError(f"{labelled.source}: {problem}")
 

@@ -72,7 +72,7 @@ def with_card_of(bundle: Bundle, pooled: ScoreSet) -> Bundle:
         ValueError: the scores are of other structures, another network, cases that the bundle was not trained on, scans
             presented in another way, or displaced labels alone.
     """
-    labels = tuple(label.name for label in bundle.labels)
+    labels = bundle.structure_names
     if pooled.labels != labels:
         raise ValueError(
             f"the structures of {bundle.name} are {', '.join(labels)}, those of the scores"

@@ -21,7 +21,7 @@ DIGITS = 6  # so that who rounds to three gets what a table of the scores says
 
 def with_card(bundle: Bundle, scores: Sequence[Score]) -> Bundle:
     """The bundle with the card of these scores of its structures, and their certainty limit where they tell one."""
-    names, limit = [label.name for label in bundle.labels], certainty_limit(scores)
+    names, limit = bundle.structure_names, certainty_limit(scores)
     return replace(
         bundle,
         resolution_card=tuple(resolution_card(scores, names)),

@@ -194,7 +194,7 @@ def finish(trainer: Trainer, output: Path) -> Path:
     if first:  # before the scoring, which can take long and be interrupted
         bundle.save(folder, network)
     if len(trainer.validation):
-        protocol, names = usual_protocol(bundle), tuple(label.name for label in bundle.labels)
+        protocol, names = usual_protocol(bundle), bundle.structure_names
         shape = crop_of_patch(trainer.config.fit.patch)
         conditions = conditions_of(protocol, shape)
         scores = tuple(trainer.score(trainer.validation, conditions, "all"))
