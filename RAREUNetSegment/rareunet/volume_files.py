@@ -25,10 +25,13 @@ from rareunet.whole_files import replacing
 from rareunet.wording import some
 
 FilePath = str | os.PathLike[str]
+Scan = Path | list[Path]  # a file or a folder, or a file for each channel
 
 NIFTI = (".nii.gz", ".nii")
 READABLE = (*NIFTI, *ITK_READERS, *TORCH)
 WRITABLE = (*NIFTI, ".nrrd", ".mha")
+FIRST_CHANNEL = "_0000"  # what the name of a scan's first channel file ends with
+LABEL_MAP_NAME = re.compile(r"(.+)[-_.](labels?|labelmap|seg|segmentation|mask)", re.IGNORECASE)
 ACCEPTED = "accepted are .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .nii.pt and a folder with one DICOM series"
 
 
@@ -92,8 +95,8 @@ def case_name(path: FilePath | Sequence[FilePath]) -> str:
     return path.name[: len(path.name) - len(_extension(path))]
 
 
-def find_scans(paths: Sequence[FilePath], channels: int) -> list[Path | list[Path]]:
-    """Scans that are meant by files and folders, each ready for read_volume.
+def find_scans(paths: Sequence[FilePath], channels: int) -> list[Scan]:
+    """Scans that are meant by files and folders, each ready for read_volume and with the case's name by case_name.
 
     A file is itself, also where it does not exist, so that one wrong name does not stop the other scans. A
     folder (not its subfolders) gives its images in the order of their names; a folder of DICOM files alone is one scan.
@@ -101,19 +104,34 @@ def find_scans(paths: Sequence[FilePath], channels: int) -> list[Path | list[Pat
     out.
 
     Args:
-        channels: how many the model has; for one channel such numbers count scans, and each file is one.
+        channels: how many the model has; for one channel each file is a scan, case_0000 that of `case`.
 
     Raises:
         ValueError: a folder holds no scan, or DICOM files beside other images.
     """
-    scans: list[Path | list[Path]] = []
+    scans: list[Scan] = []
     for are_folders, group in groupby(map(Path, paths), Path.is_dir):
         named = list(group)
         if are_folders:
             scans += [scan for folder in named for scan in _scans_in_folder(folder, channels)]
         else:
-            scans += _channels_joined(named, channels) if channels > 1 else named
+            scans += _channels_joined(named, channels)
     return scans
+
+
+def without_label_maps(scans: Sequence[Scan]) -> tuple[list[Scan], list[Path]]:
+    """The scans, and apart from them the files that are called like the label map of one beside them: CASE-label,
+    CASE_seg."""
+    cases = {((scan[0] if isinstance(scan, list) else scan).parent, case_name(scan)) for scan in scans}
+    kept: list[Scan] = []
+    label_maps = []
+    for scan in scans:
+        match = LABEL_MAP_NAME.fullmatch(case_name(scan))
+        if match and isinstance(scan, Path) and (scan.parent, match[1]) in cases:
+            label_maps.append(scan)
+        else:
+            kept.append(scan)
+    return kept, label_maps
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -172,7 +190,7 @@ def _files_in(folder: Path) -> list[Path]:
     return sorted(file for file in files if not file.name.startswith("."))
 
 
-def _scans_in_folder(folder: Path, model_channels: int) -> list[Path | list[Path]]:
+def _scans_in_folder(folder: Path, model_channels: int) -> list[Scan]:
     images = [file for file in images_in(folder) if not is_segmentation(file)]
     if not images:
         if any(is_dicom_file(file) for file in _files_in(folder)):
@@ -186,19 +204,18 @@ def _scans_in_folder(folder: Path, model_channels: int) -> list[Path | list[Path
     return _channels_joined(images, model_channels)
 
 
-def _channels_joined(files: Sequence[Path], model_channels: int) -> list[Path | list[Path]]:
+def _channels_joined(files: Sequence[Path], model_channels: int) -> list[Scan]:
     """The files, those of one folder that are called case_0000, case_0001 ... as one list in that order."""
+    if model_channels == 1:  # a case's name must not depend on what lies beside its file
+        return [[file] if case_name(file).endswith(FIRST_CHANNEL) else file for file in files]
     groups: dict[tuple[Path, str], list[Path]] = {}
     for file in files:
         groups.setdefault((file.parent, case_name([file])), []).append(file)
-    scans: list[Path | list[Path]] = []
+    scans: list[Scan] = []
     for (_, case), channels in groups.items():
         # Numbers that do not count from 0000 are part of the name: scan_2023, scan_2024.
         counted = [f"{case}_{i:04d}" for i in range(len(channels))]
-        are_channels = sorted(map(case_name, channels)) == counted and (
-            model_channels > 1 or len(channels) == 1
-        )
-        scans += [sorted(channels)] if are_channels else channels
+        scans += [sorted(channels)] if sorted(map(case_name, channels)) == counted else channels
     return scans
 
 

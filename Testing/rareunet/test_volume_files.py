@@ -23,7 +23,14 @@ from scan_files import (
 )
 
 from rareunet.volume import Volume
-from rareunet.volume_files import case_name, find_scans, read_volume, write_label_map, write_volume
+from rareunet.volume_files import (
+    case_name,
+    find_scans,
+    read_volume,
+    without_label_maps,
+    write_label_map,
+    write_volume,
+)
 
 # Round trips
 
@@ -151,7 +158,21 @@ def test_scans_in_a_folder(tmp_path):
     rest = [tmp_path / "scan_2023.nii", tmp_path / "scan_2024.nii"]
     others = [tmp_path / "b.mha", [tmp_path / "c_0000.nii"], *rest]
     assert find_scans([tmp_path], channels=2) == [a, *others]
-    assert find_scans([tmp_path], channels=1) == [*a, *others]  # numbered scans
+    assert find_scans([tmp_path], channels=1) == [a[:1], a[1], *others]
+
+
+def test_cases_have_the_same_names_in_a_folder_and_as_files(tmp_path):
+    """As nnU-Net's images have them, whose label map is a.nii.gz; neighbours change nothing."""
+    files = [tmp_path / name for name in ("a_0000.nii.gz", "b.nii.gz", "scan_2023.nii.gz")]
+    for names, neighbour in (
+        (["a", "b", "scan_2023"], None),
+        (["a", "a_0001", "b", "scan_2023"], "a_0001.nii.gz"),
+    ):
+        files = sorted(files if neighbour is None else [*files, tmp_path / neighbour])
+        for file in files:
+            file.touch()
+        for given in ([tmp_path], files):
+            assert [case_name(scan) for scan in find_scans(given, channels=1)] == names
 
 
 def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path):
@@ -165,9 +186,9 @@ def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path):
 
 
 def test_a_file_is_itself(tmp_path):
-    assert find_scans([tmp_path / "missing.nii", str(tmp_path / "x_0000.nii")], 1) == [
+    assert find_scans([tmp_path / "missing.nii", str(tmp_path / "x_0001.nii")], 1) == [
         tmp_path / "missing.nii",
-        tmp_path / "x_0000.nii",
+        tmp_path / "x_0001.nii",
     ]
 
 
@@ -182,7 +203,14 @@ def test_named_channel_files_are_one_scan_for_a_model_with_several_channels(tmp_
     named = [a[1], b[0], other[0], a[0], tmp_path / "folder", other[1], b[1]]
     assert find_scans(named, 2) == [a, [b[0]], [other[0]], inside, other[1], b[1]]
     assert find_scans([*b, *a, *other], 2) == [b, a, other]
-    assert find_scans(named, 1) == [*named[:4], inside, *named[5:]]
+    assert find_scans(named, 1) == [a[1], b[:1], other[:1], a[:1], inside, other[1], b[1]]
+
+
+def test_label_maps_beside_their_scans_are_set_apart(tmp_path):
+    scans = [tmp_path / "a.nii", [tmp_path / "b_0000.nii"], tmp_path / "c_seg.nii", tmp_path / "maskless.nii"]
+    label_maps = [tmp_path / name for name in ("a-label.nii.gz", "a_Labels.nrrd", "b_mask.nii", "a.seg.nii")]
+    elsewhere = tmp_path / "labels" / "a-label.nii"
+    assert without_label_maps([*scans, *label_maps, elsewhere]) == ([*scans, elsewhere], label_maps)
 
 
 def test_a_dicom_folder_is_one_scan(tmp_path):

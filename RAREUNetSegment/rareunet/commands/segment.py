@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 from rareunet.commands.reports import DONE, FAILED, CaseReport, write_report
 from rareunet.errors import FieldOfViewError, MemoryLadderError, message_of
 from rareunet.volume_files import (
+    Scan,
     case_name,
     find_scans,
     is_segmentation,
     read_volume,
+    without_label_maps,
     write_label_map,
     write_volume,
 )
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 class Job:
     """One scan to segment; `source` is a list where each channel has its own file."""
 
-    source: Path | list[Path]
+    source: Scan
     case: str
     output: Path
     probabilities: Path | None
@@ -87,9 +89,15 @@ def _run(arguments: argparse.Namespace) -> int:
         report = report.with_name(f"{report.stem}.rank{rank}{report.suffix}")
     try:
         bundle = _bundle(arguments)
-        channels = len(bundle.channels)
-        jobs = plan(arguments.scans, arguments.output, channels, with_probabilities=arguments.probabilities)
-        jobs = jobs[rank::world_size]
+        scans, label_maps = without_label_maps(find_scans(arguments.scans, len(bundle.channels)))
+        if label_maps:
+            names = some([path.name for path in label_maps])
+            print(
+                f"rareunet segment: left out, being called like label maps of scans beside them: {names}. To segment"
+                " one, give it alone.",
+                file=sys.stderr,
+            )
+        jobs = plan(scans, arguments.output, with_probabilities=arguments.probabilities)[rank::world_size]
         if older := [str(output) for job in jobs for output in job.outputs if output.exists()]:
             print(f"rareunet segment: there already, to be replaced: {some(older)}.", file=sys.stderr)
         predictor = _load(bundle, arguments.device, world_size)
@@ -101,14 +109,14 @@ def _run(arguments: argparse.Namespace) -> int:
     return _segment_all(predictor, jobs, arguments, report)
 
 
-def plan(scans: Sequence[str], folder: Path, channels: int, *, with_probabilities: bool = False) -> list[Job]:
-    """The scans, of a model with so many channels, with the files they will be written to.
+def plan(scans: Sequence[Scan], folder: Path, *, with_probabilities: bool = False) -> list[Job]:
+    """The scans with the files they will be written to.
 
     Raises:
-        ValueError: no scan in a folder, two scans of the same output, or an output that is an input.
+        ValueError: two scans of the same output, or an output that is an input.
     """
     jobs = []
-    for source in find_scans(scans, channels):
+    for source in scans:
         case = case_name(source)
         probabilities = folder / f"{case}_probabilities.nii.gz" if with_probabilities else None
         jobs.append(Job(source, case, folder / f"{case}.nii.gz", probabilities))

@@ -13,8 +13,10 @@ DESCRIPTION = """\
 Segments scans and writes DIR/<case>.nii.gz for each, on the scan's own grid.
 
 A folder stands for the scans in it; a folder that holds one DICOM series is a scan itself. For a model with several
-channels, files called case_0000, case_0001 ... are the channels of one scan. The model is loaded once. A scan that
-fails is named with its reason and the others go on."""
+channels, files called case_0000, case_0001 ... are the channels of one scan; for one with a single channel each file is
+a scan. <case> is the file's name, without a last _0000 in either case. CASE-label and CASE_seg, also with labels,
+labelmap, segmentation or mask, are left out where CASE is given too. The model is loaded once. A scan that fails is
+named with its reason and the others go on."""
 
 EXIT_CODES = """\
 exit codes: 0 all scans done; 1 a scan failed; 2 wrong usage, nothing was done; 130 interrupted (Ctrl-C, SIGTERM).

@@ -11,7 +11,7 @@ import numpy as np
 
 from rareunet.geometry import Reorientation
 from rareunet.volume import Volume
-from rareunet.volume_files import case_name, images_in, read_volume, write_label_map
+from rareunet.volume_files import FIRST_CHANNEL, case_name, images_in, read_volume, write_label_map
 from rareunet.wording import some
 from rareunet.world_grids import labels_on_grid
 from rareunet_training.data.cases import MOST_NAMED, Case, label_problem
@@ -120,7 +120,7 @@ def check_complete(
     """
     saved = _saved(folder, conditions)
     for case in cases:
-        absent = [(condition, files) for condition, files in saved.items() if case.name not in files]
+        absent = [(condition, files) for condition, files in saved.items() if not _find(case.name, files)]
         sample = load(case) if absent else None
         for condition, files in absent:
             if sample is not None and condition.applies(sample):
@@ -149,14 +149,20 @@ def _files(folder: Path) -> dict[str, Path]:
     return files
 
 
+def _find(case: str, files: Mapping[str, Path]) -> Path | None:
+    """A scan whose name ends like a channel's is written without that by `segment`, which sees no label maps."""
+    return files.get(case) or files.get(case.removesuffix(FIRST_CHANNEL))
+
+
 def _file_of(case: str, files: Mapping[str, Path]) -> Path:
-    if case not in files:
+    file = _find(case, files)
+    if file is None:
         folder = next(iter(files.values())).parent
         raise ValueError(
             f"{folder}: no prediction is named like the case {case} (there are {some(sorted(files))}): name each file"
             " like its scan, or leave the case out by data.exclude."
         )
-    return files[case]
+    return file
 
 
 def _read(files: Mapping[str, Path], case: str, values: Sequence[int]) -> Volume:
@@ -187,8 +193,8 @@ def _score_presented(
         saved.ijk_to_ras, placed.to_patient @ volume.ijk_to_ras, atol=1e-2
     ):
         raise ValueError(
-            f"{files[sample.name]} does not lie on the grid of the scan under {condition.name!r} (sizes {saved.shape}"
-            f" and {volume.shape}): make it again by evaluate --save-predictions."
+            f"{_file_of(sample.name, files)} does not lie on the grid of the scan under {condition.name!r} (sizes"
+            f" {saved.shape} and {volume.shape}): make it again by evaluate --save-predictions."
         )
     predicted = class_indices(saved.voxels[0], values)
     return score(sample, condition.name, volume, predicted, reference, len(values) + 1, metrics)
@@ -203,8 +209,8 @@ def _score_native(
     covered = labels_on_grid(np.ones(saved.shape, np.uint8), saved.ijk_to_ras, *grid).mean()
     if covered < LEAST_OVERLAP:
         raise ValueError(
-            f"{files[sample.name]} covers {covered:.0%} of the scan {sample.name}, at least {LEAST_OVERLAP:.0%} is"
-            " needed: give the prediction of this scan, in its world coordinates."
+            f"{_file_of(sample.name, files)} covers {covered:.0%} of the scan {sample.name}, at least"
+            f" {LEAST_OVERLAP:.0%} is needed: give the prediction of this scan, in its world coordinates."
         )
     predicted = labels_on_grid(class_indices(saved.voxels[0], values), saved.ijk_to_ras, *grid)
     found = score(sample, native().name, original, predicted, sample.label, len(values) + 1, metrics)

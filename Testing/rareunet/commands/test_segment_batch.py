@@ -35,6 +35,20 @@ def test_a_failing_scan_is_named_and_the_others_go_on(segment, scans, tmp_path, 
     assert "ab: failed: " in errors
 
 
+def test_label_maps_beside_their_scans_are_left_out_and_named_once(
+    segment, scans, tmp_path, make_scan, capsys
+):
+    """As the sample scans lie."""
+    for name in ("a-label.nii.gz", "b-label.nii.gz"):
+        write_volume(scans / name, make_scan((16, 20, 18)))
+    for given in ([scans], sorted(scans.iterdir())):
+        assert segment(*given, "--output", tmp_path / "out") == 0
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.nii.gz"]
+        assert capsys.readouterr().err.count("a-label.nii.gz, b-label.nii.gz") == 1
+    assert segment(scans / "a-label.nii.gz") == 0
+    assert (tmp_path / "out" / "a-label.nii.gz").is_file()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are no text")
 def test_what_was_assumed_on_reading_is_told_of_a_refused_scan_too(segment, tmp_path, capsys):
     """The unit of length is why it shows so much."""

@@ -1,5 +1,7 @@
 """Saved label maps give the scores that the model's own answers gave, wherever the patient lies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from evaluation_helpers import VALUE, threshold_predictor, write_blobs
@@ -106,6 +108,15 @@ def test_predictions_that_can_not_be_scored_are_explained(placed, tmp_path, name
     write_label_map(tmp_path / "theirs" / f"{name}.nii.gz", volume.voxels[0], volume)
     with pytest.raises(ValueError, match=message):
         evaluate_predictions(tmp_path / "theirs", placed[:1], CONDITIONS, [VALUE])
+
+
+def test_a_case_that_is_named_like_a_first_channel_finds_what_segment_writes(placed, tmp_path):
+    sample, scan = placed[0].sample, read_volume(tmp_path / "data" / "labelsTr" / "blob_0.nii.gz")
+    named = replace(placed[0], sample=replace(sample, name="blob_0000"))
+    (tmp_path / "theirs").mkdir()
+    write_label_map(tmp_path / "theirs" / "blob.nii.gz", scan.voxels[0], scan)
+    (found,) = evaluate_predictions(tmp_path / "theirs", [named], CONDITIONS, [VALUE])
+    assert (found.case, found.on_scan[0].dice) == ("blob_0000", 1)
 
 
 def test_two_predictions_of_a_case_are_refused(placed, tmp_path):
