@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from slicer.i18n import tr as _
+
 # A measurement speaks for a scan when no axis is finer by more than the first factor, or coarser by more than the
 # second: beyond the coarsest that was measured Dice falls steeply.
 FINER_FACTOR, COARSER_FACTOR = math.sqrt(2), 1.1
@@ -29,10 +31,13 @@ def expected_accuracy(
         return ""
     row = _nearest(card, spacing_mm)
     if row is None:
-        return "accuracy was not measured near this voxel size"
+        return _("accuracy was not measured near this voxel size")
     dice, of_what = _dice(row, structures, wanted)
-    measured = "; ".join(filter(None, (of_what, f"{row['cases']} scans, {row['condition']}")))
-    return f"expected Dice {dice} ({measured}){_volume_error(row, wanted)}"
+    scans = _("{cases} scans, {condition}").format(**row)
+    measured = "; ".join(filter(None, (of_what, scans)))
+    return _("expected Dice {dice} ({measured})").format(dice=dice, measured=measured) + _volume_error(
+        row, wanted
+    )
 
 
 def _nearest(card: Sequence[dict[str, Any]], spacing_mm: Sequence[float]) -> dict[str, Any] | None:
@@ -53,7 +58,7 @@ def _dice(row: dict[str, Any], structures: Sequence[str], wanted: Sequence[str] 
     names = structures if wanted is None else wanted
     each, short = row.get("dice_by_label", {}), _short_names(structures)
     if not all(name in each for name in names):  # older cards have none
-        return of_all, "" if wanted is None else "all structures"
+        return of_all, "" if wanted is None else _("all structures")
     told = [f"{short[name]} {each[name]:.2f}" for name in names]
     if wanted is None:
         return of_all, ", ".join(told) if 1 < len(told) <= MOST_TOLD else ""
@@ -61,7 +66,8 @@ def _dice(row: dict[str, Any], structures: Sequence[str], wanted: Sequence[str] 
     mean = f"{sum(each[name] for name in names) / len(names):.2f}"
     if len(names) == 1:
         return mean, short[names[0]]
-    return mean, ", ".join(told) if len(told) <= MOST_TOLD else f"mean of {len(told)} structures"
+    many = _("mean of {number} structures").format(number=len(told))
+    return mean, ", ".join(told) if len(told) <= MOST_TOLD else many
 
 
 def _volume_error(row: dict[str, Any], wanted: Sequence[str] | None) -> str:
@@ -69,9 +75,13 @@ def _volume_error(row: dict[str, Any], wanted: Sequence[str] | None) -> str:
     error = row.get("volume_error_percent_mean", 0.0)
     if abs(error) < TOLD_VOLUME_ERROR:
         return ""
-    whose = "volumes" if wanted is None else "volumes of all structures"
-    size, spread = "small" if error < 0 else "large", row.get("volume_error_percent_sd", 0.0)
-    return f", {whose} {abs(error):.0f} ± {spread:.0f} % too {size}"
+    text = "{whose} {error:.0f} ± {spread:.0f} % {size}"
+    return ", " + text.format(
+        whose=_("volumes") if wanted is None else _("volumes of all structures"),
+        error=abs(error),
+        spread=row.get("volume_error_percent_sd", 0.0),
+        size=_("too small") if error < 0 else _("too large"),
+    )
 
 
 def _short_names(names: Sequence[str]) -> dict[str, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 
+from slicer.i18n import tr as _
+
 
 class Device(enum.Enum):
     """Where the network runs; the value is the core's name."""
@@ -16,10 +18,10 @@ class Device(enum.Enum):
 
     def label(self) -> str:
         labels = {
-            "auto": "Automatic",
-            "cpu": "Processor",
-            "cuda": "NVIDIA graphics card",
-            "mps": "Apple graphics",
+            "auto": _("Automatic"),
+            "cpu": _("Processor"),
+            "cuda": _("NVIDIA graphics card"),
+            "mps": _("Apple graphics"),
         }
         return labels[self.value]
 
@@ -35,8 +37,8 @@ class EntryDepth(enum.Enum):
 
     def label(self) -> str:
         if self is EntryDepth.AUTO:
-            return "Automatic, by voxel size"
-        return "0 (finest)" if self.value == "0" else self.value
+            return _("Automatic, by voxel size")
+        return _("0 (finest)") if self.value == "0" else self.value
 
 
 def depth_number(entry_depth: str | int | None) -> int | None:

@@ -128,17 +128,20 @@ def outlook_for(
     # By the scan's own spacing even where it is straightened: resampling does not bring back what thick slices lost.
     expected = expected_accuracy(facts.resolution_card, spacing, facts.structure_names, structures)
     if expected and route != automatic:
-        expected = "accuracy was not measured for this entry depth"
+        expected = _("accuracy was not measured for this entry depth")
     warnings = list(route.warnings)
     largest = facts.field_of_view_mm["largest"]
     factor = excess(extent, largest)
     shown, known = (times(reversed(mm), ".0f") for mm in (extent, largest))
-    seen = f"The field of view is {shown} mm, the model knows up to {known} mm"
+    seen = _("The field of view is {shown} mm, the model knows up to {known} mm").format(
+        shown=shown, known=known
+    )
     if factor > FIELD_OF_VIEW_LIMIT and not force:
         # Not refused here: the core leaves padding out, which only reading all voxels would tell.
-        warnings.append(
-            f"{seen}. Unless the rest is padding, Apply will refuse: place a region of interest around the structure."
+        advice = _(
+            "Unless the rest is padding, Apply will refuse: place a region of interest around the structure."
         )
+        warnings.append(f"{seen}. {advice}")
     elif factor > FIELD_OF_VIEW_DOUBT:
-        warnings.append(f"{seen}: expect false findings, or make the region of interest smaller.")
+        warnings.append(f"{seen}: {_('expect false findings, or make the region of interest smaller.')}")
     return Outlook(route.describe(), expected, tuple(warnings))

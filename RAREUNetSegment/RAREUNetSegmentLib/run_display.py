@@ -93,7 +93,7 @@ class RunDisplay:
     def copy_report(self, checked: bool = False) -> None:
         slicer.app.clipboard().setText(self._report)
         slicer.util.showStatusMessage(
-            "The report is on the clipboard: paste it where you ask for help.", 5000
+            _("The report is on the clipboard: paste it where you ask for help."), 5000
         )
 
     def _show_segmentation(self, node: Any) -> None:
