@@ -2,7 +2,13 @@
 
 import pytest
 
-from RAREUNetSegmentLib.accuracy import expected_accuracy
+pytestmark = pytest.mark.usefixtures("slicer_app")  # texts are translated by Slicer
+
+
+def expected_accuracy(*arguments):
+    from RAREUNetSegmentLib import accuracy
+
+    return accuracy.expected_accuracy(*arguments)
 
 
 @pytest.mark.parametrize(

@@ -408,16 +408,16 @@ def test_sample_scans_are_offered(panel, monkeypatch):
 
 def test_what_the_panel_says_can_be_translated(slicer_app, monkeypatch):
     from rareunet.volume import Volume
-    from RAREUNetSegmentLib import choices, outlook, summary
+    from RAREUNetSegmentLib import accuracy, choices, outlook, summary
 
-    for module in (choices, outlook, summary):
+    for module in (accuracy, choices, outlook, summary):
         monkeypatch.setattr(module, "_", lambda text: f"~{text}")
     labels = [choice.label() for choice in choices.Device] + [choices.EntryDepth.AUTO.label()]
     assert [label[0] for label in labels] == ["~"] * 5
     text = summary.volumes_table("scan", FakePredictor().predict(Volume(np.zeros((1, 8, 8, 8)), np.eye(4))))
     assert all(part in text for part in ("~Structure", "~Volume (ml)", "~not found", "~Model fake 1.2.3."))
     row = {"condition": "2 mm", "spacing_mm": [2, 2, 2], "cases": 7, "dice_mean": 0.8, "dice_sd": 0.02}
-    assert outlook.expected_accuracy([row], (2, 2, 2)).startswith("~expected Dice 0.80 ± 0.02")
+    assert accuracy.expected_accuracy([row], (2, 2, 2)).startswith("~expected Dice 0.80 ± 0.02")
 
 
 def test_label_names_in_the_result_are_escaped(slicer_app):
