@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bundle_helpers import describe_tiny, tiny_network
+from turns import straight_world
 
 from rareunet import Predictor, Volume
 from rareunet.architecture import Architecture
@@ -66,7 +67,7 @@ def blob(shape=(48, 56, 44), centre=(23.3, 28.1, 21.6), sigma=10.0):
 
 def blob_sample(spacing=(1.0, 1.0, 1.0), name="blob", **where):
     image = blob(**where)
-    return Sample(name, image[None], (image > 0.5).astype(np.uint8), spacing)
+    return Sample(name, image[None], (image > 0.5).astype(np.uint8), straight_world(spacing))
 
 
 def write_blobs(folder: Path, count=2, matrix=None, **where):

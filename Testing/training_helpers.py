@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from turns import straight_world
 
 from rareunet import Volume
 from rareunet.volume_files import write_label_map, write_volume
@@ -70,7 +71,8 @@ def samples(cases: int = 5, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0
         image, inside = ball(case)
         image = (image - image.min()) / np.ptp(image)
         voxels = (np.argwhere(inside),)
-        made.append(Sample(f"ball_{case:03d}", image[None], inside.astype(np.uint8), spacing, voxels))
+        world = straight_world(spacing)
+        made.append(Sample(f"ball_{case:03d}", image[None], inside.astype(np.uint8), world, voxels))
     return SampleCache.of(made)
 
 

@@ -34,6 +34,11 @@ def turned_world(degrees, axis):
     return matrix
 
 
+def straight_world(spacing_mm):
+    """World matrix (4, 4) of voxels of that spacing (z, y, x) along S, A and R, from the origin on."""
+    return np.diag([*reversed(spacing_mm), 1.0])
+
+
 def oblique():
     """World matrix of voxels of 0.9 x 1.2 x 3 mm, turned about two axes, somewhere off the origin."""
     matrix = np.eye(4)

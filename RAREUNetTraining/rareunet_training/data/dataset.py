@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -84,12 +84,13 @@ class StepDataset(Dataset[Step]):
     def __getitem__(self, step: int) -> Step:
         batch = self.batches[step]
         mine = batch[self.rank :: self.world_size]
-        keys = [(self.fit.seed, self.epoch, index) for index in mine or batch[:1]]
+        held = mine or batch[:1]
+        keys = [(self.fit.seed, self.epoch, index) for index in held]
         # One spacing for the whole batch, in which they differ by little: all processes take the same routes.
         spacing = self.samples.facts[batch[0]].spacing_mm
-        samples = [replace(self.samples[index], spacing_mm=spacing) for index in mine or batch[:1]]
+        samples = [self.samples[index] for index in held]
         key = (self.fit.seed, self.epoch, step, len(self.samples))
-        views = make_views(samples, keys, key, self.fit, self.augmentation, self.settings)
+        views = make_views(samples, spacing, keys, key, self.fit, self.augmentation, self.settings)
         names = [self.samples.facts[index].name for index in batch]
         return Step(views, names, 1.0 if mine else 0.0)
 
@@ -132,6 +133,7 @@ def _kind(spacing_mm: Sequence[float], settings: ViewSettings) -> tuple[object, 
 
 def make_views(
     samples: Sequence[Sample],
+    spacing: Triple,
     keys: Sequence[tuple[int, ...]],
     step_key: tuple[int, ...],
     fit: FitConfig,
@@ -141,12 +143,13 @@ def make_views(
     """Views of one batch. "rare": its own resolution, halved ones and a degraded one; baselines: see FitConfig.
 
     Args:
-        samples: of one spacing.
+        samples: of about one spacing.
+        spacing: (z, y, x), mm, that all of them are taken to have.
         keys: decide what is random about each sample.
         step_key: decides what all samples of the step share, whichever process holds them.
         augmentation: None for none.
     """
-    random, spacing = np.random.default_rng(list(step_key)), samples[0].spacing_mm
+    random = np.random.default_rng(list(step_key))
     wide = bool(fit.wide_patch) and random.random() < 0.5
     shape = patch_shape(fit.wide_patch if wide else fit.patch, settings.reference_spacing_mm, spacing)
     transform = None if augmentation is None else _transform(augmentation, spacing)

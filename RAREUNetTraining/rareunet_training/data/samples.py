@@ -10,33 +10,32 @@ from typing import overload
 import numpy as np
 from torch.utils.data import get_worker_info
 
-from rareunet.geometry import Reorientation, Shape, Triple
+from rareunet.geometry import Reorientation, Shape, Triple, canonical_spacing
 from rareunet.intensity import IntensityRule, normalise
-from rareunet.volume import Volume
 from rareunet.wording import some
 from rareunet_training.data.cases import MOST_NAMED, Case
 
 FOREGROUND_VOXELS = 1000  # per structure: enough to centre crops on, few enough to cost nothing
-
-Directions = tuple[Triple, Triple, Triple]
-
-STRAIGHT: Directions = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 
 
 @dataclass(frozen=True)
 class Sample:
     """A case in memory: image float32 (C, Z, Y, X) in [0, 1], classes uint8 (Z, Y, X), axes S, A, R.
 
-    `foreground` holds for each structure up to FOREGROUND_VOXELS of its voxels, int (N, 3); `directions` are the unit
-    vectors (R, A, S) of the axes z, y, x.
+    `ijk_to_ras` is the world matrix (4, 4) of this grid in the patient, `foreground` holds for each structure up to
+    FOREGROUND_VOXELS of its voxels, int (N, 3).
     """
 
     name: str
     image: np.ndarray
     label: np.ndarray
-    spacing_mm: Triple
+    ijk_to_ras: np.ndarray
     foreground: tuple[np.ndarray, ...] = ()
-    directions: Directions = STRAIGHT
+
+    @property
+    def spacing_mm(self) -> Triple:
+        """Distance between voxel centres along (z, y, x), mm."""
+        return canonical_spacing(self.ijk_to_ras)
 
     @property
     def bytes(self) -> int:
@@ -78,8 +77,8 @@ def load_sample(case: Case, label_values: Sequence[int], rule: IntensityRule) ->
         )
     classes = class_indices(values, label_values)
     foreground = tuple(_some_voxels(classes == index) for index in range(1, len(label_values) + 1))
-    spacing = reorientation.reorder(scan.spacing_mm)
-    return Sample(case.name, image, classes, spacing, foreground, _directions(scan, reorientation))
+    matrix = reorientation.matrix(scan.ijk_to_ras, scan.shape)
+    return Sample(case.name, image, classes, matrix, foreground)
 
 
 def class_indices(label_map: np.ndarray, values: Sequence[int]) -> np.ndarray:
@@ -162,12 +161,6 @@ def _some_voxels(mask: np.ndarray) -> np.ndarray:
     voxels = np.argwhere(mask)
     step = max(1, -(-len(voxels) // FOREGROUND_VOXELS))
     return voxels[::step].astype(np.int32)
-
-
-def _directions(scan: Volume, reorientation: Reorientation) -> Directions:
-    axes = reorientation.matrix(scan.ijk_to_ras, scan.shape)[:3, :3]
-    x, y, z = (axes / np.linalg.norm(axes, axis=0)).T.tolist()
-    return tuple(z), tuple(y), tuple(x)
 
 
 def _shape(array: np.ndarray) -> Shape:

@@ -1,7 +1,9 @@
 """Ways to present a labelled scan at a lower resolution, each with the reference that belongs to it.
 
 A presented scan lies in its own world: turned as its patient lies, in mm, with the origin at the centre of the original
-scan's first voxel. Coarse voxels carry the half-voxel shift in their matrix, so that they stay where the fine ones lie.
+scan's first voxel. So no score depends on where the patient lies: elsewhere, rounding would decide which voxel is the
+nearest where two are (at 1.5 mm for every third voxel of 1 mm). Coarse voxels carry the half-voxel shift in their
+matrix, so that they stay where the fine ones lie.
 """
 
 from __future__ import annotations
@@ -189,6 +191,13 @@ def native_volume(sample: Sample) -> Volume:
     return _volume(sample, sample.image, (1, 1, 1))
 
 
+def matrix_in_patient(sample: Sample, presented: Volume) -> np.ndarray:
+    """World matrix (4, 4) of a presented scan where its patient lies."""
+    matrix = presented.ijk_to_ras.copy()
+    matrix[:3, 3] += sample.ijk_to_ras[:3, 3]
+    return matrix
+
+
 def paper_starts(shape: Sequence[int], target: Sequence[int]) -> list[int]:
     """First voxel (z, y, x) of the centred crop; negative for padding. An odd difference puts the larger half first."""
     return [
@@ -212,9 +221,8 @@ def _volume(
     sample: Sample, image: np.ndarray, steps: Sequence[float], starts: Sequence[float] = (0, 0, 0)
 ) -> Volume:
     """A volume whose first voxel begins where the fine voxel `starts` begins: its centre is (step - 1) / 2 further."""
-    matrix = np.eye(4)
-    axes = zip(sample.spacing_mm, sample.directions, steps, starts, strict=True)
-    for axis, (spacing, direction, step, start) in enumerate(axes):
-        matrix[:3, 2 - axis] = np.multiply(direction, spacing * step)
-        matrix[:3, 3] += np.multiply(direction, spacing * (start + (step - 1) / 2))
+    axes, matrix = sample.ijk_to_ras[:3, :3], np.eye(4)
+    step_xyz, start_xyz = np.array([steps, starts])[:, ::-1]
+    matrix[:3, :3] = axes * step_xyz
+    matrix[:3, 3] = axes @ (start_xyz + (step_xyz - 1) / 2)
     return Volume(image, matrix, sample.name)

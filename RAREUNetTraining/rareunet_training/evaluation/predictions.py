@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,26 +16,17 @@ from rareunet.wording import some
 from rareunet.world_grids import labels_on_grid
 from rareunet_training.data.cases import MOST_NAMED, Case, label_problem
 from rareunet_training.data.samples import Sample, class_indices
-from rareunet_training.evaluation.conditions import Condition, conditions_of, native, native_volume
+from rareunet_training.evaluation.conditions import (
+    Condition,
+    conditions_of,
+    matrix_in_patient,
+    native,
+    native_volume,
+)
 from rareunet_training.evaluation.evaluate import Metrics, score
 from rareunet_training.evaluation.scores import Score
 
 LEAST_OVERLAP = 0.5  # of the scan: less means that it was made from another one
-
-
-@dataclass(frozen=True)
-class SampleInWorld:
-    """A sample, and what brings the world of presented scans to its patient's: (4, 4), both RAS in mm."""
-
-    sample: Sample
-    to_patient: np.ndarray
-
-
-def place(sample: Sample, case: Case) -> SampleInWorld:
-    """Looks up where the sample's case lies in its patient."""
-    label = read_volume(case.label)
-    matrix = Reorientation.to_ras(label.ijk_to_ras).matrix(label.ijk_to_ras, label.shape)
-    return SampleInWorld(sample, matrix @ np.linalg.inv(native_volume(sample).ijk_to_ras))
 
 
 def folder_name(condition: str) -> str:
@@ -44,7 +35,7 @@ def folder_name(condition: str) -> str:
 
 
 def write_prediction(
-    folder: Path, placed: SampleInWorld, condition: Condition, volume: Volume, label_map: np.ndarray
+    folder: Path, sample: Sample, condition: Condition, volume: Volume, label_map: np.ndarray
 ) -> None:
     """Writes FOLDER/<condition>/<case>.nii.gz where the patient lies.
 
@@ -54,13 +45,13 @@ def write_prediction(
     """
     target = folder / folder_name(condition.name)
     target.mkdir(parents=True, exist_ok=True)
-    in_patient = Volume(volume.voxels, placed.to_patient @ volume.ijk_to_ras, volume.name)
+    in_patient = Volume(volume.voxels, matrix_in_patient(sample, volume), volume.name)
     write_label_map(target / f"{volume.name}.nii.gz", label_map, in_patient)
 
 
 def evaluate_predictions(
     folder: Path,
-    samples: Iterable[SampleInWorld],
+    samples: Iterable[Sample],
     conditions: Sequence[Condition],
     values: Sequence[int],
     metrics: Metrics = "all",
@@ -82,12 +73,12 @@ def evaluate_predictions(
     saved = _files_by_condition(folder, conditions)
     flat = {} if saved else _files(folder)
     scores = []
-    for placed in samples:
+    for sample in samples:
         for condition, files in saved.items():
-            if condition.applies(placed.sample):
-                scores.append(_score_presented(files, placed, condition, values, metrics))
+            if condition.applies(sample):
+                scores.append(_score_presented(files, sample, condition, values, metrics))
         if flat:
-            scores.append(_score_native(flat, placed, values, metrics))
+            scores.append(_score_native(flat, sample, values, metrics))
     return scores
 
 
@@ -181,16 +172,15 @@ def _read(files: Mapping[str, Path], case: str, values: Sequence[int]) -> Volume
 
 def _score_presented(
     files: dict[str, Path],
-    placed: SampleInWorld,
+    sample: Sample,
     condition: Condition,
     values: Sequence[int],
     metrics: Metrics,
 ) -> Score:
-    sample = placed.sample
     volume, reference = condition.present(sample, len(values) + 1)
     saved = _read(files, sample.name, values)
     if saved.shape != volume.shape or not np.allclose(
-        saved.ijk_to_ras, placed.to_patient @ volume.ijk_to_ras, atol=1e-2
+        saved.ijk_to_ras, matrix_in_patient(sample, volume), atol=1e-2
     ):
         raise ValueError(
             f"{_file_of(sample.name, files)} does not lie on the grid of the scan under {condition.name!r} (sizes"
@@ -200,12 +190,9 @@ def _score_presented(
     return score(sample, condition.name, volume, predicted, reference, len(values) + 1, metrics)
 
 
-def _score_native(
-    files: dict[str, Path], placed: SampleInWorld, values: Sequence[int], metrics: Metrics
-) -> Score:
-    sample = placed.sample
+def _score_native(files: dict[str, Path], sample: Sample, values: Sequence[int], metrics: Metrics) -> Score:
     saved, original = _read(files, sample.name, values), native_volume(sample)
-    grid = original.shape, placed.to_patient @ original.ijk_to_ras
+    grid = original.shape, sample.ijk_to_ras
     covered = labels_on_grid(np.ones(saved.shape, np.uint8), saved.ijk_to_ras, *grid).mean()
     if covered < LEAST_OVERLAP:
         raise ValueError(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from rareunet.bundle import Bundle
@@ -14,7 +14,6 @@ from rareunet.geometry import Shape
 from rareunet.intensity import IntensityRule
 from rareunet.network import RAREUNet
 from rareunet.predictor import Predictor
-from rareunet.volume import Volume
 from rareunet_training.data.cases import Case
 from rareunet_training.data.samples import Sample, load_sample
 from rareunet_training.evaluation.baselines import baseline
@@ -24,7 +23,6 @@ from rareunet_training.evaluation.labelled_cases import LabelledCases
 from rareunet_training.evaluation.predictions import (
     check_complete,
     evaluate_predictions,
-    place,
     saved_conditions,
     write_prediction,
 )
@@ -64,7 +62,7 @@ class Contestant:
         labels: names of the structures by value.
         conditions: names of those of the plan that it is scored under, where they apply.
         rule: intensity rule of the scans that it gets.
-        score_case: scores one case under the plan's conditions.
+        score_case: scores a case under the plan's conditions.
     """
 
     name: str
@@ -72,7 +70,7 @@ class Contestant:
     labels: Mapping[int, str]
     conditions: frozenset[str]
     rule: IntensityRule
-    score_case: Callable[[Case, Sample], list[Score]]
+    score_case: Callable[[Sample], list[Score]]
 
 
 def score_contestants(contestants: Sequence[Contestant], plan: ScoringPlan) -> list[ScoreSet]:
@@ -88,7 +86,7 @@ def score_contestants(contestants: Sequence[Contestant], plan: ScoringPlan) -> l
         for contestant, hashes, found in zip(contestants, references, scores, strict=True):
             sample = load_sample(case, list(contestant.labels), contestant.rule)
             hashes[case.name] = reference_hash(sample)
-            found += contestant.score_case(case, sample)
+            found += contestant.score_case(sample)
         plan.on_case()
     return [
         ScoreSet(
@@ -146,15 +144,10 @@ def model_contestant(
     segmenter = baseline(presented, predictor, plan.shape) if presented else predictor
     conditions = plan.conditions()
 
-    def score_case(case: Case, sample: Sample) -> list[Score]:
+    def score_case(sample: Sample) -> list[Score]:
         if save is None:
             return evaluate(segmenter, [sample], conditions, plan.metrics)
-        folder, placed = save, place(sample, case)
-
-        def write(sample: Sample, condition: Condition, volume: Volume, label_map: np.ndarray) -> None:
-            write_prediction(folder, placed, condition, volume, label_map)
-
-        return evaluate(segmenter, [sample], conditions, plan.metrics, write)
+        return evaluate(segmenter, [sample], conditions, plan.metrics, partial(write_prediction, save))
 
     name = f"{bundle.name}:{presented}" if presented else bundle.name
     labels = {label.value: label.name for label in bundle.labels}
@@ -175,8 +168,8 @@ def folder_contestant(folder: Path, plan: ScoringPlan, labels: Mapping[int, str]
     conditions, values, rule = plan.conditions(), list(labels), IntensityRule()
     check_complete(folder, plan.labelled.cases, conditions, lambda case: load_sample(case, values, rule))
 
-    def score_case(case: Case, sample: Sample) -> list[Score]:
-        return evaluate_predictions(folder, [place(sample, case)], conditions, values, plan.metrics)
+    def score_case(sample: Sample) -> list[Score]:
+        return evaluate_predictions(folder, [sample], conditions, values, plan.metrics)
 
     names = frozenset(condition.name for condition in saved_conditions(folder, conditions))
     if not names <= {condition.name for condition in conditions}:

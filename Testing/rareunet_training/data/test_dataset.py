@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from training_helpers import config_of_balls, samples
+from turns import straight_world
 
 from rareunet.intensity import IntensityRule
 from rareunet_training.configuration import AugmentationConfig
@@ -33,7 +34,7 @@ def fit_config(**changes):
 
 def sample_of(label, foreground=()):
     """A scan that looks like its label map."""
-    return Sample("s", label[None].astype(np.float32), label, MM, foreground)
+    return Sample("s", label[None].astype(np.float32), label, straight_world(MM), foreground)
 
 
 def steps_of(seed=0, epoch=0):
@@ -104,7 +105,7 @@ def test_small_batches_are_warned_of():
 def test_patch_of_few_slices_is_halved_while_two_are_left(method, slices):
     label = np.ones((slices, 32, 32), np.uint8)
     fit = fit_config(method=method, patch=[slices, 32, 32])
-    made = [make_views([sample_of(label)], [(0,)], (key,), fit, None, SETTINGS) for key in range(8)]
+    made = [make_views([sample_of(label)], MM, [(0,)], (key,), fit, None, SETTINGS) for key in range(8)]
     halved = [view for views in made for view in views if view.name.startswith("1/")]
     expected = {1, 2} if (method, slices) == ("rare", 8) else set()
     assert {max(view.axis_depths) for view in halved} == expected
@@ -112,7 +113,8 @@ def test_patch_of_few_slices_is_halved_while_two_are_left(method, slices):
 
 def test_processes_take_the_same_routes_where_spacings_differ_by_rounding():
     """1.125 mm stays as it is, 1.1254 mm is resampled: gradients of different routes can't be added up."""
-    mixed = [replace(ball, spacing_mm=(1.125 + 0.0004 * (i % 2),) * 3) for i, ball in enumerate(samples(8))]
+    worlds = [straight_world((mm,) * 3) for mm in (1.125, 1.1254)]
+    mixed = [replace(ball, ijk_to_ras=worlds[i % 2]) for i, ball in enumerate(samples(8))]
     cache, fit = SampleCache.of(mixed), fit_config(batch_size=2, patch=[16, 16, 16])
     first, second = (StepDataset(cache, fit, None, SETTINGS, 0, rank, world_size=2) for rank in range(2))
     for step in range(len(first)):
@@ -167,7 +169,7 @@ def test_foreground_crops_reach_the_views():
     made = sample_of(label, (np.argwhere(label),))
     for key in range(10):
         fit = fit_config(foreground_crops=1.0)
-        assert make_views([made], [(key,)], (key,), fit, None, SETTINGS)[0].labels.any()
+        assert make_views([made], MM, [(key,)], (key,), fit, None, SETTINGS)[0].labels.any()
 
 
 def test_key_decides_the_crop_and_the_augmentation():
@@ -186,10 +188,11 @@ def test_thick_slices_are_augmented_as_such():
     """A plate of one slice is turned within it; between cubes of voxels it would tilt."""
     label = np.zeros((8, 32, 32), np.uint8)
     label[4, 8:24, 12:20] = 1
-    plate = replace(sample_of(label), spacing_mm=(4.0, 1.0, 1.0))
     turning = AugmentationConfig(rotation_degrees=45.0, scaling=0.0)
     fit, keys = fit_config(patch=[32, 32, 32]), [(key,) for key in range(8)]
-    labels = make_views([plate] * 8, keys, (0,), fit, turning, SETTINGS)[0].labels.numpy()
+    labels = make_views([sample_of(label)] * 8, (4.0, 1.0, 1.0), keys, (0,), fit, turning, SETTINGS)[
+        0
+    ].labels.numpy()
     assert all(np.flatnonzero(made.any(axis=(1, 2))).tolist() == [4] for made in labels)
     assert any((made != label).any() for made in labels)
 
@@ -198,7 +201,7 @@ def test_thick_slices_are_augmented_as_such():
 def test_halvings_end_at_the_deepest_gateway(spacing, deepest_own):
     made = samples(1, spacing)[0]
     patch = fit_config(patch=[64, 64, 64])
-    drawn = [make_views([made], [(0,)], (key,), patch, None, SETTINGS) for key in range(12)]
+    drawn = [make_views([made], spacing, [(0,)], (key,), patch, None, SETTINGS) for key in range(12)]
     halved = [
         [view.name for view in views if view.name.startswith("1/") and not view.patch] for views in drawn
     ]
@@ -212,7 +215,7 @@ def test_published_protocol_has_all_halvings_and_no_slices():
     settings = replace(SETTINGS, protocol="published")
     fit = fit_config(protocol="published", coarse_patches=1)
     for key in range(5):
-        views = make_views([samples(1)[0]], [(0,)], (key,), fit, None, settings)
+        views = make_views([samples(1)[0]], MM, [(0,)], (key,), fit, None, settings)
         assert [view.name for view in views] == ["own", "1/2", "1/4", "1/8"]
 
 
@@ -220,7 +223,7 @@ def test_quarter_resolution_and_less_is_shown_of_more_patches():
     """Another part of the scan, at the grids of the first patch: batches of all processes have the same shapes."""
     made = sample_of(np.random.default_rng(0).integers(0, 2, (48, 48, 48), dtype=np.uint8))
     fit = fit_config(patch=[32, 32, 32], coarse_patches=3, protocol="published")
-    views = make_views([made], [(0,)], (0,), fit, None, replace(SETTINGS, protocol="published"))
+    views = make_views([made], MM, [(0,)], (0,), fit, None, replace(SETTINGS, protocol="published"))
     shown = [(view.name, view.patch) for view in views]
     assert shown == [("own", 0), ("1/2", 0), *[(name, n) for n in range(3) for name in ("1/4", "1/8")]]
     quarters = [view for view in views if view.name == "1/4"]
@@ -239,7 +242,7 @@ def recorded(monkeypatch, name, fit):
     monkeypatch.setattr(dataset, name, recorder)
     made = samples(1)[0]
     for key in range(60):
-        make_views([made], [(0,)], (key,), fit, None, SETTINGS)
+        make_views([made], MM, [(0,)], (key,), fit, None, SETTINGS)
     assert len(calls) == 60
     return calls
 
@@ -306,7 +309,7 @@ def test_process_without_a_case_repeats_one_with_weight_0():
 def test_scan_of_2_mm_enters_at_depth_1_and_trains_no_finer_view():
     fit = fit_config(patch=[32, 32, 32])
     made = samples(2, spacing=(2.0, 2.0, 2.0))
-    views = make_views([made[0], made[1]], [(0,), (1,)], (0,), fit, None, SETTINGS)
+    views = make_views([made[0], made[1]], (2.0,) * 3, [(0,), (1,)], (0,), fit, None, SETTINGS)
     assert views[0].axis_depths == (1, 1, 1)
     assert views[0].images.shape[2:] == (16, 16, 16)
     assert all(min(view.axis_depths) > 1 for view in views if view.name.startswith("1/"))
@@ -316,7 +319,7 @@ def test_scan_of_2_mm_enters_at_depth_1_and_trains_no_finer_view():
 def test_baselines_see_the_full_grid_alone(method):
     fit = fit_config(method=method)
     settings = replace(SETTINGS, stages=3, deepest=0)
-    views = make_views([samples(1)[0]], [(0,)], (0,), fit, None, settings)
+    views = make_views([samples(1)[0]], MM, [(0,)], (0,), fit, None, settings)
     assert {view.images.shape for view in views} == {(1, 1, 16, 16, 16)}
     assert {view.axis_depths for view in views} == {(0, 0, 0)}
     assert len(views) == (1 if method == "unet" else 2)

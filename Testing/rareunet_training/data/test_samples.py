@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from training_helpers import samples
+from turns import straight_world, turned_world
 
 from rareunet import Volume
 from rareunet.intensity import IntensityRule
@@ -27,7 +28,7 @@ def cache_of(sizes, budget):
             name,
             np.zeros((1, sizes[name], 1, 1), np.float32),
             np.zeros((sizes[name], 1, 1), np.uint8),
-            (1.0,) * 3,
+            np.eye(4),
         )
 
     facts = [SampleFacts(name, (size, 1, 1), (1.0,) * 3) for name, size in sizes.items()]
@@ -80,13 +81,15 @@ def test_sample_is_in_canonical_axes_with_classes_in_the_order_of_the_labels(tmp
 
 def test_sample_knows_how_it_lies(tmp_path):
     case, voxels, label = stored_case(tmp_path)
-    scan, turn = case.read()[0], np.eye(4)
-    turn[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    scan, turn = case.read()[0], turned_world(np.degrees(np.arccos(0.8)), 2)
     turned = Volume(voxels, turn @ scan.ijk_to_ras)
     write_volume(tmp_path / "scan.nii.gz", turned)
     write_label_map(tmp_path / "label.nii.gz", label, turned)
     sample = load_sample(case, [7, 2], IntensityRule())
-    np.testing.assert_allclose(sample.directions, [[0, 0, 1], [-0.6, 0.8, 0], [0.8, 0.6, 0]], atol=1e-6)
+    canonical = straight_world((3, 1, 2))
+    canonical[:2, 3] = -8, -5  # the last voxels of the stored axes, which run to P and L
+    np.testing.assert_allclose(sample.ijk_to_ras, turn @ canonical, atol=1e-6)
+    assert sample.spacing_mm == pytest.approx((3, 1, 2))
 
 
 def test_value_outside_the_label_set_is_refused(tmp_path):
@@ -132,6 +135,6 @@ def test_cache_is_filled_with_what_fits():
 
 
 def test_facts_of_samples_in_memory_know_their_channels():
-    made = Sample("s", np.zeros((3, 4, 5, 6), np.float32), np.zeros((4, 5, 6), np.uint8), (1.0,) * 3)
+    made = Sample("s", np.zeros((3, 4, 5, 6), np.float32), np.zeros((4, 5, 6), np.uint8), np.eye(4))
     assert SampleCache.of([made]).facts == (SampleFacts("s", (4, 5, 6), (1.0,) * 3, 3),)
     assert SampleCache.of([made]).facts[0].bytes == made.bytes

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from evaluation_helpers import blob_sample, threshold_predictor
+from turns import turned_world
 
 from rareunet.inference import ladder
 from rareunet.oblique import tilt_degrees
@@ -70,7 +71,7 @@ def test_blobs_stay_in_place_on_every_route(condition):
 
 @pytest.mark.parametrize("condition", EVERYWHERE[::5], ids=lambda condition: condition.name)
 def test_turned_scans_are_presented_and_segmented_as_they_lie(condition):
-    sample = replace(blob_sample(), directions=((0, 0, 1), (-0.6, 0.8, 0), (0.8, 0.6, 0)))
+    sample = replace(blob_sample(), ijk_to_ras=turned_world(np.degrees(np.arccos(0.8)), 2))
     volume, reference = condition.present(sample, 2)
     assert tilt_degrees(volume.ijk_to_ras) == pytest.approx(np.degrees(np.arccos(0.8)))
     apart = centroid(reference, volume.ijk_to_ras) - centroid(sample.label, native_volume(sample).ijk_to_ras)
@@ -121,6 +122,18 @@ def test_what_the_papers_crop_cuts_off_counts_as_missed_in_world_space():
     assert scores[0].in_world[0].recall > 0.98
     assert scores[1].on_scan[0].recall > 0.9
     assert scores[1].in_world[0].recall < 0.9 * scores[0].in_world[0].recall
+
+
+def test_scores_are_the_same_wherever_the_patient_lies():
+    """At 1.5 mm every third voxel of 1 mm lies between two, of which rounding would choose another far away."""
+    away = np.eye(4)
+    away[:3, 3] = -37.123, 55.71, 10.3
+    conditions = [coarser(f"{mm} mm", [mm] * 3) for mm in (1.3, 1.5)]
+    here, there = (
+        evaluate(threshold_predictor(), [replace(blob_sample(), ijk_to_ras=world)], conditions, "all")
+        for world in (np.eye(4), away)
+    )
+    assert [score.in_world for score in here] == [score.in_world for score in there]
 
 
 def test_dice_alone_computes_nothing_else_and_agrees():

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from evaluation_helpers import MADE_UP, MISSED, agreement, blob_sample, make_bundle, scored
+from turns import straight_world
 
 from rareunet_training.evaluation.conditions import PAPER_SHAPE
 from rareunet_training.evaluation.paper_table import paper_rows, paper_table
@@ -239,8 +240,9 @@ def test_spreadsheet_has_a_row_per_case_and_condition_and_empty_cells_for_what_i
 def test_hash_tells_label_maps_apart():
     sample = blob_sample()
     other = replace(sample, label=np.roll(sample.label, 1, axis=0))
+    coarse = replace(sample, ijk_to_ras=straight_world((2.0, 1.0, 1.0)))
     assert reference_hash(sample) == reference_hash(blob_sample())
-    assert len({reference_hash(s) for s in (sample, other, replace(sample, spacing_mm=(2.0, 1.0, 1.0)))}) == 3
+    assert len({reference_hash(s) for s in (sample, other, coarse)}) == 3
 
 
 def test_page_stands_alone_and_escapes_names(tmp_path):
