@@ -50,7 +50,7 @@ class Threshold:
     def __init__(self):
         self.seen = []
 
-    def walk(self, image, axis_depths, **options):
+    def __call__(self, image, axis_depths, **options):
         self.seen.append((tuple(image.shape[2:]), tuple(axis_depths)))
         return Walk(torch.cat([0.5 - image, image - 0.5], dim=1), {})
 

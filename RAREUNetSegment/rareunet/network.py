@@ -67,18 +67,14 @@ class RAREUNet(nn.Module):
         self.heads = nn.ModuleList(Head(widths[d], a.classes) for d in range(a.gateways + 1))
         self.apply(initialise)
 
-    def forward(self, images: Sequence[Tensor], axis_depths: Sequence[AxisDepths]) -> list[Walk]:
-        """Walks every image (B, C, Z, Y, X) of a training step."""
-        return [self.walk(image, depths) for image, depths in zip(images, axis_depths, strict=True)]
-
-    def walk(
+    def forward(
         self,
         image: Tensor,
         axis_depths: AxisDepths,
         keep_features: bool = True,
         dtype: torch.dtype = torch.float32,
     ) -> Walk:
-        """Runs one image from its entry depth down to the bottleneck and back up to that depth.
+        """The one walk: an image from its entry depth down to the bottleneck and back up to that depth.
 
         Args:
             image: (B, C, Z, Y, X); axis i must be a multiple of 2^(stages - axis_depths[i]).

@@ -80,12 +80,12 @@ def walk_once(architecture: str, *numbers: str) -> None:
     image = torch.rand(1, network.architecture.in_channels, z, y, x)
     options = {"keep_features": False, "dtype": getattr(torch, dtype)}
     with torch.inference_mode():
-        network.walk(image[..., :64, :64, :64], tuple(depths), **options)
+        network(image[..., :64, :64, :64], tuple(depths), **options)
         give_back()
         before = memory("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
         start = time.perf_counter()
-        network.walk(image, tuple(depths), **options)
+        network(image, tuple(depths), **options)
         print(time.perf_counter() - start, memory("VmHWM") - before, memory("VmHWM"))
 
 

@@ -47,7 +47,7 @@ class Speed:
 def gflop_of(architecture: Architecture, shape: tuple[int, int, int], depth: int) -> float:
     """Floating-point operations of the convolutions, counted on PyTorch's device without memory."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        RAREUNet(architecture).walk(torch.empty(1, architecture.in_channels, *shape), (depth, depth, depth))
+        RAREUNet(architecture)(torch.empty(1, architecture.in_channels, *shape), (depth, depth, depth))
     return counter.get_total_flops() / 1e9
 
 
@@ -59,12 +59,12 @@ def measure_speed(network: RAREUNet, shape: tuple[int, int, int], depth: int, ru
 
     def plain() -> None:
         with torch.enable_grad():  # no weight asks for a gradient: only the layers are those of training
-            network.walk(image, depths)
+            network(image, depths)
 
     ways = {
         "plain": plain,
-        "slabs": lambda: network.walk(image, depths, keep_features=False),
-        "bfloat16": lambda: network.walk(image, depths, keep_features=False, dtype=torch.bfloat16),
+        "slabs": lambda: network(image, depths, keep_features=False),
+        "bfloat16": lambda: network(image, depths, keep_features=False, dtype=torch.bfloat16),
         "product": lambda: matrix @ matrix,
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}

@@ -36,7 +36,7 @@ def test_paper_has_the_published_number_of_parameters(channels, classes, paramet
 @pytest.mark.parametrize("depths", DEPTHS)
 def test_logits_lie_on_the_grid_of_the_input(network, depths):
     image = image_for(depths)
-    walk = network.walk(image, depths)
+    walk = network(image, depths)
     assert walk.logits.shape == (1, 3, *image.shape[2:])
     assert sorted(walk.features) == list(range(min(depths), 4))
     assert torch.isfinite(walk.logits).all()
@@ -51,7 +51,7 @@ def test_equal_axis_depths_use_no_collapsed_kernel(network, depth, monkeypatch):
         "forward",
         lambda self, x, collapsed: seen.append(collapsed) or forward(self, x, collapsed),
     )
-    network.walk(image_for((depth,) * 3), (depth,) * 3)
+    network(image_for((depth,) * 3), (depth,) * 3)
     assert seen
     assert set(seen) == {(False, False, False)}
 
@@ -113,7 +113,7 @@ def test_gateways_are_configurable(gateways):
     assert len(network.gateways) == gateways
     assert len(network.heads) == gateways + 1
     depths = (gateways,) * 3
-    assert network.walk(image_for(depths, 3), depths).logits.shape[1] == 2
+    assert network(image_for(depths, 3), depths).logits.shape[1] == 2
 
 
 def test_convolutions_per_block_are_configurable():
@@ -172,10 +172,10 @@ def test_unknown_preset_is_refused():
         Architecture.preset("huge", 1, 2)
 
 
-def test_one_forward_of_all_depths_reaches_every_parameter(tiny_architecture):
+def test_walks_from_all_depths_reach_every_parameter(tiny_architecture):
     network = RAREUNet(tiny_architecture).train()
     routes = [(d, d, d) for d in range(4)]
-    walks = network([image_for(route) for route in routes], routes)
+    walks = [network(image_for(route), route) for route in routes]
     sum(walk.logits.square().mean() for walk in walks).backward()
     without = [name for name, p in network.named_parameters() if p.grad is None]
     assert without == []
@@ -183,7 +183,7 @@ def test_one_forward_of_all_depths_reaches_every_parameter(tiny_architecture):
 
 def test_an_untrained_pass_is_repeatable_in_evaluation(network):
     image = image_for((0, 0, 0))
-    assert torch.equal(network.walk(image, (0, 0, 0)).logits, network.walk(image, (0, 0, 0)).logits)
+    assert torch.equal(network(image, (0, 0, 0)).logits, network(image, (0, 0, 0)).logits)
 
 
 def test_blocks_leave_their_input_alone():

@@ -145,7 +145,7 @@ def largest_difference(bundle: Bundle, expected, entry: int, shape=SHAPE, channe
     torch.manual_seed(entry)
     image = torch.rand(1, channels, *(n // 2**entry for n in shape))
     with torch.inference_mode():
-        logits = bundle.load_network().walk(image.permute(0, 1, 4, 3, 2), (entry,) * 3).logits
+        logits = bundle.load_network()(image.permute(0, 1, 4, 3, 2), (entry,) * 3).logits
         return float((logits.permute(0, 1, 4, 3, 2) - expected(image)).abs().max())
 
 
@@ -176,7 +176,7 @@ def test_a_wrong_axis_order_would_be_noticed(files):
     network = import_checkpoint(*files(weights)).load_network()
     image = torch.rand(1, 1, *SHAPE)
     with torch.inference_mode():
-        difference = network.walk(image, (0, 0, 0)).logits - published_logits(weights, image, 0)
+        difference = network(image, (0, 0, 0)).logits - published_logits(weights, image, 0)
     assert difference.abs().max() > 1e-2
 
 

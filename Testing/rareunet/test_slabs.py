@@ -42,9 +42,9 @@ def network(request) -> RAREUNet:
 @pytest.mark.parametrize("depths", ROUTES)
 def test_inference_equals_the_layers_of_training(network, depths, slab_bytes, onednn):
     image = torch.rand(1, 2, *(2 * 2 ** (4 - depth) for depth in depths))
-    expected = network.walk(image, depths)
+    expected = network(image, depths)
     with torch.inference_mode():
-        found = network.walk(image, depths)
+        found = network(image, depths)
     assert torch.isfinite(found.logits).all()
     torch.testing.assert_close(found.logits, expected.logits.detach(), atol=2e-4, rtol=1e-4)
     assert found.features.keys() == expected.features.keys()
@@ -53,15 +53,15 @@ def test_inference_equals_the_layers_of_training(network, depths, slab_bytes, on
 def test_batches_are_taken_too(network, slab_bytes):
     images = torch.rand(2, 2, 32, 16, 16)
     with torch.inference_mode():
-        together = network.walk(images, (0, 0, 0)).logits
+        together = network(images, (0, 0, 0)).logits
         for image, logits in zip(images, together, strict=True):
-            alone = network.walk(image[None], (0, 0, 0)).logits[0]
+            alone = network(image[None], (0, 0, 0)).logits[0]
             torch.testing.assert_close(logits, alone, atol=2e-4, rtol=1e-4)
 
 
 def test_features_are_freed_where_nobody_needs_them(network):
     with torch.inference_mode():
-        assert network.walk(torch.rand(1, 2, 32, 16, 16), (0, 0, 0), keep_features=False).features == {}
+        assert network(torch.rand(1, 2, 32, 16, 16), (0, 0, 0), keep_features=False).features == {}
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -69,8 +69,8 @@ def test_bfloat16_is_near_float32(network, native, slab_bytes, monkeypatch):
     monkeypatch.setattr(slabs, "computes_in_bfloat16", lambda: native)
     image = torch.rand(1, 2, 32, 32, 32)
     with torch.inference_mode():
-        exact = network.walk(image, (0, 0, 0)).logits
-        walk = network.walk(image, (0, 0, 0), dtype=torch.bfloat16)
+        exact = network(image, (0, 0, 0)).logits
+        walk = network(image, (0, 0, 0), dtype=torch.bfloat16)
     assert {features.dtype for features in walk.features.values()} == {torch.bfloat16}
     assert walk.logits.dtype == torch.float32
     assert 0 < (walk.logits - exact).square().mean().sqrt() < 0.05 * exact.std()

@@ -201,13 +201,13 @@ def _run(
     def walk(tile: Tensor) -> Tensor:
         tile, depths = tile.to(rung.device), ladder.axis_depths
         if rung.device == CPU:
-            return network.walk(tile, depths, keep_features=False, dtype=rung.dtype).logits
+            return network(tile, depths, keep_features=False, dtype=rung.dtype).logits
         if rung.dtype == torch.float16:
             with torch.autocast(rung.device.type, torch.float16):
-                logits = network.walk(tile, depths, keep_features=False).logits
+                logits = network(tile, depths, keep_features=False).logits
             if torch.isfinite(logits).all():
                 return logits  # else a feature was beyond float16's range
-        return network.walk(tile, depths, keep_features=False).logits
+        return network(tile, depths, keep_features=False).logits
 
     with torch.inference_mode():
         return blend(image, rung.tile, ladder.multiples, walk, progress)

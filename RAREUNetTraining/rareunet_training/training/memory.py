@@ -183,7 +183,7 @@ def _network_bytes(
     memory, by walking the network as training does."""
     with torch.device("meta"):
         network = RAREUNet(architecture)
-        images = [torch.empty(shape) for shape, _ in views]
+        inputs = [(torch.empty(shape), depths) for shape, depths in views]
     kept: dict[int, tuple[torch.Tensor, int]] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -192,7 +192,7 @@ def _network_bytes(
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        walks = network(images, [depths for _, depths in views])
+        walks = [network(image, depths) for image, depths in inputs]
     del walks
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     return weights, sum(size for _, size in kept.values())

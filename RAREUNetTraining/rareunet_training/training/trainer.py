@@ -257,7 +257,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
-            walks = self.network([v.images for v in views], [v.axis_depths for v in views])
+            walks = [self.network(view.images, view.axis_depths) for view in views]
         loss = total_loss(walks, views, self.config.loss, step.weight, self.processes.sum)
         self._refuse_non_finite("loss", loss.total, step)
         self.optimizer.zero_grad(set_to_none=True)

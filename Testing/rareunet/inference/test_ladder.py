@@ -299,7 +299,7 @@ class HalfPrecision:
     def __init__(self):
         self.half = []
 
-    def walk(self, tile, depths, keep_features):
+    def __call__(self, tile, depths, keep_features):
         assert not keep_features
         assert torch.is_inference_mode_enabled()
         self.half.append(torch.is_autocast_enabled("cpu"))

@@ -30,7 +30,7 @@ def measured_peak(network: RAREUNet, shape, depths, **options) -> float:
     """Largest sum of what PyTorch has allocated and not yet freed during a walk."""
     image = torch.rand(1, network.architecture.in_channels, *shape)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        network.walk(image, depths, keep_features=False, **options)
+        network(image, depths, keep_features=False, **options)
     alive = peak = 0
     for event in profiler.profiler.kineto_results.events():
         if event.name() == "[memory]":

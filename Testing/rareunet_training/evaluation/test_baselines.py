@@ -99,8 +99,8 @@ def test_full_kernels_change_the_waiting_axes_alone(network):
     full, before = with_full_kernels(network), network.state_dict()
     cube, slices = torch.rand(1, 1, 32, 32, 32), torch.rand(1, 1, 8, 32, 32)
     with torch.inference_mode():
-        assert torch.equal(full.walk(cube, (0, 0, 0)).logits, network.walk(cube, (0, 0, 0)).logits)
-        collapsed, not_collapsed = network.walk(slices, (2, 0, 0)).logits, full.walk(slices, (2, 0, 0)).logits
+        assert torch.equal(full(cube, (0, 0, 0)).logits, network(cube, (0, 0, 0)).logits)
+        collapsed, not_collapsed = network(slices, (2, 0, 0)).logits, full(slices, (2, 0, 0)).logits
     assert collapsed.shape == not_collapsed.shape
     assert not torch.allclose(collapsed, not_collapsed)
     assert network.state_dict().keys() == before.keys()
@@ -112,7 +112,7 @@ def test_full_kernels_of_residual_blocks(blocks):
     network = RAREUNet(replace(ARCHITECTURE, residual_blocks=blocks)).eval()
     slices = torch.rand(1, 1, 8, 32, 32)
     with torch.inference_mode():
-        full, collapsed = (n.walk(slices, (2, 0, 0)).logits for n in (with_full_kernels(network), network))
+        full, collapsed = (n(slices, (2, 0, 0)).logits for n in (with_full_kernels(network), network))
     assert not torch.allclose(full, collapsed)
 
 

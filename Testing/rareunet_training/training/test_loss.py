@@ -51,7 +51,7 @@ def test_consistency_compares_at_the_stage_where_all_axes_have_caught_up():
 def test_consistency_target_gets_no_gradient():
     network = RAREUNet(Architecture(filters=2, stages=3, gateways=2, classes=2, dropout=0.0))
     image = torch.rand(1, 1, 16, 16, 16)
-    walks = network([image, image[..., ::2, ::2, ::2]], [(0, 0, 0), (1, 1, 1)])
+    walks = [network(image, (0, 0, 0)), network(image[..., ::2, ::2, ::2], (1, 1, 1))]
     consistency_loss(consistency_sums(walks, [(0, 0, 0), (1, 1, 1)])).backward()
     assert network.gateways["1"].convolutions[0].weight.grad.abs().sum() > 0
     assert network.encoder[1].convolutions[0].weight.grad is None

@@ -21,13 +21,14 @@ def first_weights(trainer):
 
 
 def watched(folder, *overrides, **options):
-    """A finished run: the trainer, its reports, and what `watch` saw of it before each walk."""
+    """A finished run: the trainer, its reports, and what `watch` saw of it in each step, whose walks see the same."""
     seen = []
     trainer = make_trainer(folder, *overrides, **options)
 
     def watch(network, arguments):
-        if network.training:
-            seen.append((torch.initial_seed(), torch.is_autocast_enabled("cpu")))
+        now = torch.initial_seed(), torch.is_autocast_enabled("cpu")
+        if network.training and now not in seen[-1:]:
+            seen.append(now)
 
     trainer.network.register_forward_pre_hook(watch)
     return trainer, list(trainer.run()), seen
