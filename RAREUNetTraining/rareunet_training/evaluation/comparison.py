@@ -274,14 +274,15 @@ def _difference(
     b = np.array([mean_of([pair.other for pair in pairs]) for pairs in by_case])
     differences = b - a
     gains = differences if higher_is_better else -differences
+    mean = float(differences.mean())
     error = float(differences.std(ddof=1) / np.sqrt(len(cases))) if len(cases) > 1 else float("nan")
     p_value = _wilcoxon(differences)
     ours = median_of([mean_of([pair.base_seconds for pair in pairs]) for pairs in by_case])
     theirs = median_of([mean_of([pair.other_seconds for pair in pairs]) for pairs in by_case])
     return PairedDifference(
-        condition, *names, len(found), len(cases), float(a.mean()), float(b.mean()), float(differences.mean()),
-        error, _interval(differences), p_value, p_value, int((gains > TIE).sum()), int((gains < -TIE).sum()),
-        ours, theirs, theirs / ours if ours else float("nan"),
+        condition, *names, len(found), len(cases), float(a.mean()), float(b.mean()), mean,
+        error, _interval(mean, error, len(cases)), p_value, p_value,
+        int((gains > TIE).sum()), int((gains < -TIE).sum()), ours, theirs, theirs / ours if ours else float("nan"),
     )  # fmt: skip
 
 
@@ -297,14 +298,11 @@ def _wilcoxon(differences: np.ndarray) -> float:
     return float(wilcoxon(moved).pvalue) if moved.size else 1.0
 
 
-def _interval(differences: np.ndarray) -> tuple[float, float]:
-    """Of the mean, by Student's t: as wide as so few cases make it, which resampling them is not."""
+def _interval(mean: float, error: float, cases: int) -> tuple[float, float]:
+    """Of a mean, by Student's t: as wide as so few cases make it, which resampling them is not; NaN for one case."""
     from scipy.stats import t
 
-    cases = len(differences)
-    if cases < 2:
-        return float("nan"), float("nan")
-    mean, error = float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(cases))
+    # ttest_1samp has it too, but warns of unreliable results where all cases differ by the same.
     reach = float(t.ppf((1 + CONFIDENCE) / 2, cases - 1)) * error
     return mean - reach, mean + reach
 
