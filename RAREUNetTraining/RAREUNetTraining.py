@@ -407,10 +407,6 @@ class RAREUNetTrainingLogic(ScriptedLoadableModuleLogic):
 class RAREUNetTrainingTest(ScriptedLoadableModuleTest):
     """Self test, in Slicer by "Reload and Test"."""
 
-    def runTest(self) -> None:
-        self.test_obstacles()
-        self.test_curves()
-
     def test_obstacles(self) -> None:
         """An empty choice says what is missing first."""
         choice = TrainingChoice("", "", "", "own", (), (), "1 x 1 x 1", "32 x 32 x 32", 1, "cpu")
