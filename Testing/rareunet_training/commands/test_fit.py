@@ -53,6 +53,13 @@ def test_resumed_run_tells_changed_settings_and_the_time_left(finished, capsys):
     assert second.endswith("s left")
 
 
+@pytest.mark.parametrize(("patch", "told"), [([8, 8, 8], True), ([16, 16, 16], False)])
+def test_patches_far_smaller_than_the_scans_are_told_of(tmp_path, capsys, patch, told):
+    write_data_set(tmp_path)  # of 18 voxels along each axis
+    assert start(tmp_path, f"fit.patch={patch}") == 0
+    assert ("warning: 4 of 4 scans are more than 1.5 times as large" in capsys.readouterr().err) == told
+
+
 def test_output_folder_that_can_not_be_made_is_explained(tmp_path, capsys):
     write_data_set(tmp_path)
     (tmp_path / "out").write_text("a file")
