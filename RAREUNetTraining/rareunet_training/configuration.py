@@ -99,7 +99,7 @@ class FitConfig:
         wide_patch: (Z, Y, X), in place of `patch` in half of the steps; empty for never. One that holds whole scans,
             padded as they are when they are segmented, teaches the network what it will see then.
         coarse_patches: patches of each scan that a step shows at a quarter of its resolution and less.
-        foreground_crops: share of the crops that are centred on a voxel of a random structure.
+        foreground_crops: share of the crops that hold a voxel of a random structure, somewhere in them.
         epochs, batch_size, seed: as named; the batch is the whole one, over all processes.
         learning_rate, weight_decay: of AdamW.
         schedule: after warm_up_epochs, "cosine" falls to 0 at the last epoch; "plateau" (the paper's) halves the rate

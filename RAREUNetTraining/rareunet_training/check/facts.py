@@ -66,7 +66,7 @@ class CaseReading:
         label_volumes: the label values that occur, without the background.
         voxel_hash: of the scan's size and voxels in canonical axes.
         errors, warnings: what reading found.
-        A scan that could not be read has None, '' or nothing in all but name, files and errors.
+        Where the scan could not be read, what is told of it is None, 0, '' or empty; the label map's can be there.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What the data themselves suggest for the model: reference spacing, size of the network grid, channels, labels."""
+"""What the data themselves suggest: the reference spacing, the patch, channels and labels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from rareunet_training.check.facts import CaseReading, label_values, usual_chann
 from rareunet_training.check.segment_names import segment_names
 from rareunet_training.data.layouts import Description, read_description
 
-# Of the cases, so many percent are not finer than the reference and so many fit into the grid.
-FINEST_PERCENTILE = 10
-SIZE_PERCENTILE = 90  # the paper's
+FINEST_PERCENTILE = 10  # of the cases, so many percent may be finer than the reference
+SIZE_PERCENTILE = 90  # of the sizes along each axis, which the patch is rounded from; the paper's
 
 
 def propose_reference_spacing(cases: Sequence[CaseReading]) -> Triple | None:

@@ -34,7 +34,7 @@ from rareunet_training.data.views import (
 
 Patch = tuple[np.ndarray, np.ndarray]  # image (C, Z, Y, X) and label (Z, Y, X)
 
-HALF_OFTEN = 2 / 3  # a view at 1/2 takes half the time of the whole one, and its entry learns from less
+HALF_OFTEN = 2 / 3  # of the steps show 1/2: half the time of the whole view, and fewer teach its entry
 COARSE = 2  # halvings from which on a view takes less than a fifth of that time: it is shown of more patches
 CLEARLY_LARGER = 1.5  # times a patch; by up to so much `check` rounds the one that it proposes
 MOST_PERCENT = 90  # of the scans, along each axis
@@ -265,17 +265,17 @@ def random_crop(
         foreground_crops: share of crops that hold a random voxel of a random structure, so that small structures
             in large scans are seen often enough.
     """
-    image, label, centre = sample.image, sample.label, None
+    image, label, wanted = sample.image, sample.label, None
     present = [voxels for voxels in sample.foreground if len(voxels)]
     if present and random.random() < foreground_crops:
         voxels = present[random.integers(len(present))]
-        centre = voxels[random.integers(len(voxels))]
+        wanted = voxels[random.integers(len(voxels))]
     for axis, size in enumerate(shape):
         n = label.shape[axis]
         if n > size:
             low, high = 0, n - size
-            if centre is not None:
-                low, high = max(low, int(centre[axis]) - size + 1), min(high, int(centre[axis]))
+            if wanted is not None:
+                low, high = max(low, int(wanted[axis]) - size + 1), min(high, int(wanted[axis]))
             start = int(random.integers(low, high + 1))
             image = image.take(range(start, start + size), axis + 1)
             label = label.take(range(start, start + size), axis)
@@ -307,10 +307,10 @@ def random_factors(random: np.random.Generator) -> Triple:
     return factors[0], factors[1], factors[2]
 
 
-def _halvings(random: np.random.Generator, deepest: int, protocol: str) -> list[int]:
-    """How often to halve: all depths that are left, but 1/2 not always in the aligned protocol."""
-    without_half = protocol == "aligned" and deepest > 2 and random.random() > HALF_OFTEN
-    return list(range(2 if without_half else 1, deepest + 1))
+def _halvings(random: np.random.Generator, most: int, protocol: str) -> list[int]:
+    """How often to halve: once to `most` times; in the aligned protocol not always once if three times are possible."""
+    without_half = protocol == "aligned" and most > 2 and random.random() > HALF_OFTEN
+    return list(range(2 if without_half else 1, most + 1))
 
 
 @lru_cache(maxsize=64)

@@ -1,4 +1,4 @@
-"""Cases in memory: what a case becomes for training, and a cache of them that stays within a budget."""
+"""Cases in memory: what a case becomes for training and scoring, and a cache of them that stays within a budget."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rareunet.intensity import IntensityRule, normalise
 from rareunet.wording import some
 from rareunet_training.data.cases import MOST_NAMED, Case
 
-FOREGROUND_VOXELS = 1000  # per structure: enough to centre crops on, few enough to cost nothing
+FOREGROUND_VOXELS = 1000  # per structure: enough to place crops by, few enough to cost nothing
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class ProgressWriter:
             self._start = (done, clock)
         elapsed, share = clock - self._start[1], done - self._start[0]
         left = elapsed / share * (self.now.epochs - done) if share > 0 else -1.0
-        # Standard error that is no terminal gets a line per epoch from the command instead of a bar.
+        # A bar needs a terminal; elsewhere the line that `fit` prints after each epoch has to do.
         if self._bar is None and sys.stderr.isatty():
             from tqdm import tqdm
 

@@ -1,4 +1,4 @@
-"""The processes of a run: one alone, or those that torchrun started. Nothing else in the package asks which."""
+"""The processes of a run: one alone, or those that torchrun started. Nothing else reads torchrun's variables."""
 
 from __future__ import annotations
 

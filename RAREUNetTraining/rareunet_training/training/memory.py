@@ -136,6 +136,7 @@ def estimate_memory(
     free_main = free_bytes(torch.device("cpu")) / processes
     free = free_bytes(device) if device.type == "cuda" else free_main
     weights, activations = _network_bytes(bundle.architecture, _views(config, bundle, samples, processes))
+    # In half precision the activations have half the bytes.
     overhead = OVERHEAD if config.fit.precision == "float32" else OVERHEAD / 2
     return MemoryEstimate(
         COPIES_OF_WEIGHTS * weights,
