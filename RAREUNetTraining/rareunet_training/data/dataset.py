@@ -16,10 +16,9 @@ from torch.utils.data import Dataset
 
 from rareunet.geometry import Shape, Triple
 from rareunet.routing import route_for
-from rareunet.wording import times
 from rareunet_training.configuration import AugmentationConfig, FitConfig
 from rareunet_training.data.augmentation import augment, build_augmentation
-from rareunet_training.data.samples import Sample, SampleCache, SampleFacts
+from rareunet_training.data.samples import Sample, SampleCache
 from rareunet_training.data.views import (
     Part,
     View,
@@ -34,10 +33,9 @@ from rareunet_training.data.views import (
 
 Patch = tuple[np.ndarray, np.ndarray]  # image (C, Z, Y, X) and label (Z, Y, X)
 
-HALF_OFTEN = 2 / 3  # of the steps show 1/2: half the time of the whole view, and fewer teach its entry
+# Of the steps: a view at 1/2 takes half the time of the whole one, and fewer of it suffice.
+HALF_OFTEN = 2 / 3
 COARSE = 2  # halvings from which on a view takes less than a fifth of that time: it is shown of more patches
-CLEARLY_LARGER = 1.5  # times a patch; by up to so much `check` rounds the one that it proposes
-MOST_PERCENT = 90  # of the scans, along each axis
 SPACINGS_PER_DOUBLING = 15  # scans of one batch differ by less than 5 %, which augmentation scales by anyway
 
 
@@ -109,41 +107,6 @@ def make_batches(
     size = fit.batch_size
     batches = [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
     return [batches[i] for i in random.permutation(len(batches))]
-
-
-def small_batches_warning(spacings_mm: Sequence[Triple], fit: FitConfig, settings: ViewSettings) -> str:
-    """What to know where few scans can share a batch; '' where most batches are full."""
-    batches = make_batches(spacings_mm, fit, settings, 0)
-    fewest = -(-len(spacings_mm) // fit.batch_size)
-    if len(batches) < 2 * fewest:
-        return ""
-    mean = len(spacings_mm) / len(batches)
-    return (
-        f"batches hold {mean:.1f} scans on average, not {fit.batch_size} (fit.batch_size), since the scans of a batch"
-        f" have about the same spacing: an epoch has {len(batches)} steps instead of {fewest}, and processes beyond"
-        " that number have nothing to do. Resample the scans to fewer spacings, or start fewer processes."
-    )
-
-
-def small_patches_warning(scans: Sequence[SampleFacts], fit: FitConfig, settings: ViewSettings) -> str:
-    """What to know where patches show no more than parts of most scans; '' where they about hold them."""
-    extents_mm = np.array([np.multiply(scan.shape, scan.spacing_mm) for scan in scans])
-    sizes = extents_mm / settings.reference_spacing_mm
-    patches = {"fit.patch": fit.patch} | ({"fit.wide_patch": fit.wide_patch} if fit.wide_patch else {})
-    held = [(sizes <= np.multiply(patch, CLEARLY_LARGER)).all(axis=1) for patch in patches.values()]
-    larger = len(scans) - np.count_nonzero(np.any(held, axis=0))
-    if larger <= len(scans) / 2:
-        return ""
-    usual, most = np.percentile(sizes, [50, MOST_PERCENT], axis=0).round().astype(int)
-    multiple = 2**settings.stages  # to which a scan is padded
-    whole = (-(-most // multiple) * multiple).tolist()
-    shown = " and ".join(f"{name} ({times(patch)})" for name, patch in patches.items())
-    return (
-        f"{larger} of {len(scans)} scans are more than {CLEARLY_LARGER:g} times as large along some axis as {shown}: in"
-        f" voxels of the reference spacing (Z x Y x X) the usual one has {times(usual)}. A model that has seen patches"
-        " alone answers worse on whole scans (docs/training.md, section 6). As far as memory allows set"
-        f" fit.wide_patch={whole}, which holds most of them: half of the steps then show what segmenting will."
-    )
 
 
 def _kind(spacing_mm: Sequence[float], settings: ViewSettings) -> tuple[object, ...]:

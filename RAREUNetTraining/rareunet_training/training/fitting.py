@@ -11,7 +11,7 @@ from pathlib import Path
 from rareunet.bundle import Bundle, check_replaceable
 from rareunet.whole_files import write_whole
 from rareunet_training.configuration import TrainingConfig
-from rareunet_training.data.dataset import small_batches_warning, small_patches_warning
+from rareunet_training.data.scan_warnings import scan_warnings
 from rareunet_training.evaluation.conditions import conditions_of, crop_of_patch, quick_conditions
 from rareunet_training.evaluation.labelled_cases import fold_name
 from rareunet_training.evaluation.resolution_card import with_card
@@ -146,13 +146,9 @@ def _prepare_and_train(
             f"{len(training)} training and {len(validation)} validation cases; {memory.describe()}",
             flush=True,
         )
-        spacings = [facts.spacing_mm for facts in training.facts]
-        for warning in (
-            small_batches_warning(spacings, config.fit, trainer.settings),
-            small_patches_warning(training.facts, config.fit, trainer.settings),
-        ):
-            if warning:
-                print(f"warning: {warning}", file=sys.stderr, flush=True)
+        # What they advise to change, a training that goes on would refuse.
+        for warning in [] if begun else scan_warnings(training.facts, config.fit, trainer.settings):
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
         if trainer.is_done:
             print(
                 f"the training is done (epoch {trainer.epoch}): only the model has yet to be written",

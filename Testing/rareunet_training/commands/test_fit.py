@@ -58,6 +58,8 @@ def test_patches_far_smaller_than_the_scans_are_told_of(tmp_path, capsys, patch,
     write_data_set(tmp_path)  # of 18 voxels along each axis
     assert start(tmp_path, f"fit.patch={patch}") == 0
     assert ("warning: 4 of 4 scans are more than 1.5 times as large" in capsys.readouterr().err) == told
+    assert start(tmp_path, "--resume", f"fit.patch={patch}", "fit.epochs=2") == 0
+    assert "times as large" not in capsys.readouterr().err  # its advice would be refused now
 
 
 def test_output_folder_that_can_not_be_made_is_explained(tmp_path, capsys):
