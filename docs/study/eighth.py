@@ -1,0 +1,113 @@
+"""How much do the voxels at 1/8 tell? A small dense network that learns nothing else, out of fold on every case.
+
+    python docs/study/eighth.py published --config RAREUNetTraining/Scripts/hippocampus.toml data.folder=PATH
+
+Its input is all 128 voxels (4 x 8 x 4) of the paper's crop at once, so it knows where in the crop it looks. Prints
+mean Dice ± standard error over the cases, and the mean of each fold.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rareunet.intensity import IntensityRule, normalise
+from rareunet_training.configuration import TrainingConfig, read_config
+from rareunet_training.data.augmentation import augment, build_augmentation
+from rareunet_training.data.cases import find_cases, read_folds
+from rareunet_training.data.samples import Sample, load_sample
+from rareunet_training.evaluation.conditions import paper_scale
+from rareunet_training.evaluation.metrics import dice_per_class
+from rareunet_training.training.loss import segmentation_loss, segmentation_sums
+
+DEPTH, CLASSES, RULE = 3, 3, IntensityRule()
+VIEWS = 150  # of each case, in random changes
+WIDTH, DROPOUT, BATCH, EPOCHS, RATE, DECAY = 512, 0.4, 64, 3, 1e-3, 1e-2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("protocol", choices=("aligned", "published"))
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("settings", nargs="*", help="as for fit: data.folder=PATH")
+    arguments = parser.parse_intermixed_args()
+    config = read_config(arguments.config, arguments.settings)
+    folds = read_folds(config.data.folds)
+    found = find_cases(config.data.folder, config.data.labels, config.data.exclude)
+    cases = {
+        case.name: [*views_of(load_sample(case, [1, 2], RULE), arguments.protocol, config)] for case in found
+    }
+    dice = [score(cases, [name for name in fold if name in cases]) for fold in folds]
+    every = np.concatenate(dice)
+    print(f"{len(every)} cases: {every.mean():.3f} ± {every.std(ddof=1) / len(every) ** 0.5:.3f}")
+    print("folds:", *(f"{fold.mean():.3f}" for fold in dice))
+
+
+def views_of(
+    sample: Sample, protocol: str, config: TrainingConfig
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Image (Z, Y, X) and classes (Z, Y, X) of a scan at 1/8: first as it is, then VIEWS times in random changes."""
+    transform, condition = build_augmentation(config.augmentation), paper_scale(DEPTH, protocol)
+    for seed in range(VIEWS + 1):
+        image, label = (
+            augment(transform, sample.image, sample.label, seed) if seed else (sample.image, sample.label)
+        )
+        volume, coarse = condition.present(replace(sample, image=image, label=label), CLASSES)
+        yield normalise(volume.voxels, RULE)[0], coarse
+
+
+def score(cases: dict[str, list[tuple[np.ndarray, np.ndarray]]], held_out: list[str]) -> np.ndarray:
+    """Mean Dice of each held-out case, by a network trained on the others."""
+    images, labels = _tensors([view for name in cases if name not in held_out for view in cases[name]])
+    network = train(images, labels)
+    shown, references = _tensors([cases[name][0] for name in held_out])
+    with torch.no_grad():
+        answers = network(shown).view(-1, CLASSES, *shown.shape[1:]).argmax(dim=1)
+    pairs = zip(answers.numpy(), references.numpy(), strict=True)
+    return np.array([np.nanmean(dice_per_class(answer, reference, CLASSES)) for answer, reference in pairs])
+
+
+def train(images: Tensor, labels: Tensor) -> nn.Module:
+    """A network from (B, Z, Y, X) to logits (B, classes x voxels), trained by half cross entropy and half Dice."""
+    torch.manual_seed(0)
+    voxels = images[0].numel()
+    network = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(voxels, WIDTH),
+        nn.LayerNorm(WIDTH),
+        nn.GELU(),
+        nn.Dropout(DROPOUT),
+        nn.Linear(WIDTH, WIDTH),
+        nn.GELU(),
+        nn.Linear(WIDTH, CLASSES * voxels),
+    )
+    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
+    steps = EPOCHS * len(images) // BATCH
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.1)
+    for _ in range(steps):
+        drawn = torch.randint(len(images), (BATCH,))
+        logits = network(images[drawn]).view(BATCH, CLASSES, *images.shape[1:])
+        loss = segmentation_loss(segmentation_sums(logits, labels[drawn]), alpha=0.5)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return network.eval()
+
+
+def _tensors(views: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor]:
+    """Images stretched to [-1, 1], and classes."""
+    images, labels = (np.stack(arrays) for arrays in zip(*views, strict=True))
+    return torch.from_numpy(images * 2 - 1), torch.from_numpy(labels.astype(np.int64))
+
+
+if __name__ == "__main__":
+    main()
