@@ -29,6 +29,7 @@ if str(Path(__file__).parent) not in sys.path:  # rareunet and RAREUNetSegmentLi
 
 from rareunet.bundle import Bundle
 from rareunet.model_import import import_model
+from rareunet.wording import capital
 from RAREUNetSegmentLib import dependencies, models, outlook, region, samples, scene, segments, volumes
 from RAREUNetSegmentLib.choices import Device, EntryDepth, depth_number, structure_names
 from RAREUNetSegmentLib.run import Failed, Finished, Run
@@ -262,7 +263,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.modelLabel.text = f"{self._facts.description} ({self._facts.name} {self._facts.version})"
         except ValueError as error:
             self._facts = None
-            self.ui.modelLabel.text = str(error)
+            self.ui.modelLabel.text = capital(str(error))
         for widget in (self.ui.modelPathLabel, self.ui.modelPathEdit):
             widget.visible = isPath
         names = self._facts.channel_names if self._facts else ()

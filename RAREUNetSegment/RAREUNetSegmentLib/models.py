@@ -14,7 +14,7 @@ def read_model(name_or_path: str) -> Bundle:
         BundleError: none is chosen, there is no such model, or its description can't be read.
     """
     if not name_or_path:
-        raise BundleError("no model is chosen: choose one of the list, or a model's file.")
+        raise BundleError("no model is chosen: choose one of the list, or the zip or bundle.json of another.")
     return Bundle.read(name_or_path)
 
 

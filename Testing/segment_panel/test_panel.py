@@ -181,7 +181,7 @@ def test_model_from_a_folder(panel, models):
     panel.ui.modelPathEdit.currentPath = str(models / "pair" / "bundle.json")
     assert "(pair 0.1.0)" in panel.ui.modelLabel.text
     panel.ui.modelPathEdit.currentPath = str(models)
-    assert "no model" in panel.ui.modelLabel.text
+    assert "No model" in panel.ui.modelLabel.text
     panel.ui.modelPathEdit.currentPath = ""
     assert panel._parameterNode.model == ""
     assert panel.ui.applyButton.toolTip == "Choose a model."
