@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import ctk
 import numpy as np
 import slicer
 import slicer.util
@@ -28,10 +27,10 @@ if str(Path(__file__).parent) not in sys.path:  # rareunet and RAREUNetSegmentLi
     sys.path.insert(0, str(Path(__file__).parent))
 
 from rareunet.bundle import Bundle
-from rareunet.model_import import import_model
 from rareunet.wording import capital
 from RAREUNetSegmentLib import dependencies, models, outlook, region, samples, scene, segments, volumes
 from RAREUNetSegmentLib.choices import Device, EntryDepth, depth_number, structure_names
+from RAREUNetSegmentLib.model_choice import ModelChoice
 from RAREUNetSegmentLib.run import Failed, Finished, Run
 from RAREUNetSegmentLib.run_display import RunDisplay
 from RAREUNetSegmentLib.run_request import Request
@@ -109,17 +108,13 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = RAREUNetSegmentLogic()
-        self._listModels()
-        self.ui.modelPathEdit.filters = ctk.ctkPathLineEdit.Files | ctk.ctkPathLineEdit.Readable
+        self.modelChoice = ModelChoice(self.ui, self.onModelChosen)
         self.structureList = StructureList(self.ui.structuresList, self.onStructuresChanged)
         self.runDisplay = RunDisplay(self.ui)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneChanged)
-        self.ui.modelComboBox.connect("activated(int)", self.onModelChosen)
-        self.ui.modelPathEdit.connect("currentPathChanged(QString)", self.onModelPathChanged)
-        self.ui.modelPathEdit.connect("validInputChanged(bool)", self.onModelPathValid)
         self.ui.allStructuresButton.connect("clicked(bool)", lambda clicked: self.structureList.tickAll(True))
         self.ui.noStructuresButton.connect("clicked(bool)", lambda clicked: self.structureList.tickAll(False))
         self.ui.placeRegionButton.connect("clicked(bool)", self.onPlaceRegion)
@@ -134,6 +129,7 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def enter(self) -> None:
+        self.modelChoice.fill()  # others may have been imported elsewhere
         self.initializeParameterNode()
 
     def exit(self) -> None:
@@ -172,37 +168,9 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNodeTag = parameterNode.AddObserver(modified, self.onParametersChanged)
         self.onParametersChanged()
 
-    def onModelChosen(self, index: int = 0) -> None:
+    def onModelChosen(self, model: str) -> None:
         if self._parameterNode:
-            name = self.ui.modelComboBox.currentData
-            self._parameterNode.model = name or self.ui.modelPathEdit.currentPath
-
-    def onModelPathChanged(self, path: str) -> None:
-        if not self._parameterNode or self.ui.modelComboBox.currentData:
-            return
-        self._parameterNode.model = path
-        if path.lower().endswith(".zip") and Path(path).is_file():
-            with slicer.util.tryWithErrorDisplay(_("The model could not be imported.")):
-                self._importModel(path)
-
-    def _importModel(self, path: str) -> None:
-        """Takes a zip's model into the list and chooses it."""
-        dependencies.ensure_packages()  # one of them checks it
-        name = import_model(path).folder.name
-        self.ui.modelPathEdit.currentPath = ""
-        self._listModels()
-        self._parameterNode.model = name
-
-    def _listModels(self) -> None:
-        self.ui.modelComboBox.clear()
-        for name, title in models.titles().items():
-            self.ui.modelComboBox.addItem(title, name)
-        self.ui.modelComboBox.addItem(_("From a file..."), "")
-
-    def onModelPathValid(self, isValid: bool) -> None:
-        """An emptied field counts as invalid input, and tells of no changed path (ctkPathLineEdit.cpp)."""
-        if not isValid:
-            self.onModelPathChanged("")
+            self._parameterNode.model = model
 
     def onStructuresChanged(self, leftOut: list[str]) -> None:
         parameters = self._parameterNode
@@ -253,19 +221,13 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _showModel(self) -> None:
         name = self._parameterNode.model
-        index = self.ui.modelComboBox.findData(name) if name else -1
-        isPath = index < 0
-        self.ui.modelComboBox.setCurrentIndex(self.ui.modelComboBox.count - 1 if isPath else index)
-        if isPath and self.ui.modelPathEdit.currentPath != name:
-            self.ui.modelPathEdit.currentPath = name if Path(name).is_absolute() else ""
+        self.modelChoice.show(name)
         try:
             self._facts = models.read_model(name)
             self.ui.modelLabel.text = f"{self._facts.description} ({self._facts.name} {self._facts.version})"
         except ValueError as error:
             self._facts = None
             self.ui.modelLabel.text = capital(str(error))
-        for widget in (self.ui.modelPathLabel, self.ui.modelPathEdit):
-            widget.visible = isPath
         names = self._facts.channel_names if self._facts else ()
         for number in range(2, outlook.MOST_CHANNELS + 1):
             label, selector = (getattr(self.ui, f"channel{number}{part}") for part in ("Label", "Selector"))
@@ -298,15 +260,8 @@ class RAREUNetSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         finally:
             self._showOutlook()
 
-    def _rememberModelPath(self) -> None:
-        edit = self.ui.modelPathEdit
-        if edit.currentPath and not self.ui.modelComboBox.currentData:
-            edit.blockSignals(True)  # it shows another path of the history for a moment
-            edit.addCurrentPathToHistory()
-            edit.blockSignals(False)
-
     def _startRun(self, parameters: RAREUNetSegmentParameterNode) -> None:
-        self._rememberModelPath()
+        self.modelChoice.remember()
         channels = [getattr(parameters, f"channel{n}") for n in range(2, len(self._facts.channel_names) + 1)]
         run = self.logic.makeRun(
             [parameters.inputVolume, *channels],
@@ -391,8 +346,8 @@ class RAREUNetSegmentLogic(ScriptedLoadableModuleLogic):
             regionOfInterest: a markups ROI node; None for the whole scan.
             model: name of an installed model, or a bundle's folder.
             outputSegmentation: where to; this model's earlier segments of the same structures in it are replaced. None
-                makes a new node, as do such segments that were edited or renamed, or computed in a region elsewhere,
-                which this one hardly overlaps: they stay, and a warning says so.
+                makes a new node, as do such segments that were edited or renamed, or that lie elsewhere than this
+                region: they stay, and a warning says so.
             device: "auto", "cpu", "cuda", "cuda:1" or "mps".
             entryDepth: "auto", or the depth at which every axis enters.
             force: segment even where the field of view is far beyond what the model was trained on.

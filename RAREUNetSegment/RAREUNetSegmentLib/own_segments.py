@@ -7,26 +7,25 @@ from typing import Any
 
 import numpy as np
 import slicer
+import slicer.util
 import vtk
 from vtk.util import numpy_support
 
-from rareunet.geometry import bounding_box
+from rareunet.geometry import bounding_box, corners_ras
 from rareunet.prediction import Prediction
 from RAREUNetSegmentLib.place import are_two_places
 
 STRUCTURE_TAG = "RAREUNet.Structure"  # "model:label value"
 WRITTEN_TAG = "RAREUNet.Written"  # what the segment was when it was written
-REGION_TAG = "RAREUNet.Region"  # where it was computed
 
 
 def segment_id(model_name: str, label_value: int) -> str:
     return f"RAREUNet_{model_name}_{label_value}"
 
 
-def mark_as_written(segment: Any, place: str) -> None:
-    """Notes name and voxels, so that what a user does to them is seen later, and where they were computed."""
+def mark_as_written(segment: Any) -> None:
+    """Notes name and voxels, so that what a user does to them is seen later."""
     segment.SetTag(WRITTEN_TAG, _state(segment))
-    segment.SetTag(REGION_TAG, place)
 
 
 def own_ids(segmentation: Any) -> list[str]:
@@ -46,11 +45,11 @@ def changed_ids_replaced_by(prediction: Prediction, segmentation: Any) -> list[s
     return [i for i, segment in own if _tag(segment, WRITTEN_TAG) != _state(segment)]
 
 
-def other_places_replaced_by(prediction: Prediction, segmentation: Any, place: str) -> list[str]:
-    """Places of these that are not the prediction's, one for each such segment."""
-    ids = ids_replaced_by(prediction, segmentation)
-    places = (_tag(segmentation.GetSegment(i), REGION_TAG) for i in ids)
-    return [earlier for earlier in places if are_two_places(earlier, place)]
+def elsewhere_ids_replaced_by(prediction: Prediction, segmentation: Any, place: np.ndarray) -> list[str]:
+    """Of these the ones that hardly lie in a place, (N, 3) points in the segments' frame: of the other side."""
+    own = ((i, segmentation.GetSegment(i)) for i in ids_replaced_by(prediction, segmentation))
+    corners = ((i, _corners(segment)) for i, segment in own)
+    return [i for i, points in corners if points is not None and are_two_places(points, place)]
 
 
 def structure_of(segment: Any) -> tuple[str, int]:
@@ -72,6 +71,21 @@ def segment_mask(segment: Any) -> tuple[np.ndarray, tuple[int, int, int]]:
 
 def labelmap_name() -> str:
     return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+
+
+def _corners(segment: Any) -> np.ndarray | None:
+    """(8, 3) corners of the box of voxels that holds a segment, mm in its node's frame; None for an empty one."""
+    mask, start = segment_mask(segment)
+    box = bounding_box(mask)
+    if not mask.any():
+        return None
+    matrix = vtk.vtkMatrix4x4()
+    segment.GetRepresentation(labelmap_name()).GetImageToWorldMatrix(
+        matrix
+    )  # "world" is the node's frame here
+    to_box = np.eye(4)
+    to_box[:3, 3] = [first + part.start for first, part in zip(start, box, strict=True)][::-1]
+    return corners_ras(mask[box].shape, slicer.util.arrayFromVTKMatrix(matrix) @ to_box)
 
 
 def _state(segment: Any) -> str:

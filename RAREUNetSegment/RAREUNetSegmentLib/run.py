@@ -14,7 +14,7 @@ from rareunet.wording import capital
 from rareunet.worker import failures as worker_failures
 from rareunet.worker.protocol import Failure
 from RAREUNetSegmentLib import own_segments, segments
-from RAREUNetSegmentLib.place import Place
+from RAREUNetSegmentLib.place import described_place, place_in_scan
 from RAREUNetSegmentLib.run_report import make_report
 from RAREUNetSegmentLib.run_request import OnProgress, Request
 from RAREUNetSegmentLib.scene import ijk_to_ras
@@ -130,13 +130,15 @@ class Run:
         target = self._target
         if target is not None and not slicer.mrmlScene.IsNodePresent(target):
             target = None  # the user removed it meanwhile; the result is worth a new one
-        place = Place.of(self.request, self._nodes[0])
+        place = place_in_scan(self.request, self._nodes[0])
         if target is not None and (reason := _why_left(target, prediction, place)):
             prediction.warnings.append(
                 f"{target.GetName()} was left as it is, since {reason}: the result is in a new segmentation."
             )
             target = None
-        node = segments.write_segmentation(prediction, self._nodes[0], place, target)
+        node = segments.write_segmentation(
+            prediction, self._nodes[0], described_place(self.request, self._nodes[0]), target
+        )
         return Finished(node, prediction, self._target)
 
     def _describe(self, failure: Failure) -> Failed:
@@ -146,12 +148,15 @@ class Run:
         return Failed(text, report, failure.refused)
 
 
-def _why_left(target: Any, prediction: Prediction, place: Place) -> str:
-    """Why the segments that writing would replace have to stay; '' where they need not."""
+def _why_left(target: Any, prediction: Prediction, place: np.ndarray) -> str:
+    """Why the segments that writing would replace have to stay; '' where they need not.
+
+    Args:
+        place: what the run looked at, (N, 3) points in the scan's own frame.
+    """
     segmentation = target.GetSegmentation()
-    others = own_segments.other_places_replaced_by(prediction, segmentation, place.own)
-    if others:
-        return f"it was computed elsewhere ({others[0]})"
+    if own_segments.elsewhere_ids_replaced_by(prediction, segmentation, place):
+        return "its segments lie elsewhere in the scan"
     changed = own_segments.changed_ids_replaced_by(prediction, segmentation)
     names = ", ".join(segmentation.GetSegment(i).GetName() for i in changed)
     return f"it was changed by hand ({names})" if changed else ""

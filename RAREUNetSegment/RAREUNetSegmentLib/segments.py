@@ -16,7 +16,6 @@ from rareunet.geometry import canonical_spacing
 from rareunet.prediction import Prediction
 from RAREUNetSegmentLib import own_segments
 from RAREUNetSegmentLib.own_segments import STRUCTURE_TAG, labelmap_name, segment_mask
-from RAREUNetSegmentLib.place import Place
 from RAREUNetSegmentLib.scene import ijk_to_world, put_beside
 
 SEGMENT_CONTEXT = "Segmentation category and type - DICOM master list"
@@ -25,7 +24,7 @@ NO_CODE = ("", "", "")
 
 
 def write_segmentation(
-    prediction: Prediction, volume_node: Any, place: Place, segmentation_node: Any = None
+    prediction: Prediction, volume_node: Any, place: str, segmentation_node: Any = None
 ) -> Any:
     """Puts a prediction into a segmentation node, under the scan's transform and in its study.
 
@@ -36,7 +35,7 @@ def write_segmentation(
     Args:
         prediction: the answer, on volume_node's grid.
         volume_node: the scan.
-        place: where in it the answer was computed.
+        place: where in it the answer was computed, in words.
         segmentation_node: where to; None makes a new node.
 
     Returns:
@@ -164,7 +163,7 @@ class _Backup:
 
 
 def _fill(
-    segmentation_node: Any, segments: dict[str, Any], volume_node: Any, prediction: Any, place: Place
+    segmentation_node: Any, segments: dict[str, Any], volume_node: Any, prediction: Any, place: str
 ) -> None:
     with slicer.util.NodeModify(segmentation_node):
         segmentation = segmentation_node.GetSegmentation()
@@ -182,7 +181,7 @@ def _fill(
                 )
         _check_counts(segmentation_node, segments, prediction)
         for segment in segments.values():
-            own_segments.mark_as_written(segment, place.own)
+            own_segments.mark_as_written(segment)
         segmentation_node.CreateDefaultDisplayNodes()
         if show_3d:
             segmentation_node.CreateClosedSurfaceRepresentation()
@@ -203,7 +202,7 @@ def _check_counts(segmentation_node: Any, segments: dict[str, Any], prediction: 
             )
 
 
-def _describe(segmentation_node: Any, volume_node: Any, prediction: Any, place: Place) -> None:
+def _describe(segmentation_node: Any, volume_node: Any, prediction: Any, place: str) -> None:
     """Provenance, kept with the node and saved with the scene."""
     route = prediction.route
     facts = {
@@ -220,7 +219,7 @@ def _describe(segmentation_node: Any, volume_node: Any, prediction: Any, place: 
         "Structures": "; ".join(label.name for label in prediction.labels),
         "VolumesMl": "; ".join(f"{name}: {ml:.6g}" for name, ml in prediction.volumes_ml.items()),
         "Scan": volume_node.GetName(),
-        "Region": place.world,
+        "Region": place,
         "Warnings": "\n".join(prediction.warnings),
     }
     for name, value in facts.items():

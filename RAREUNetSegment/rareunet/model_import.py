@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import lzma
 import os
 import shutil
 import stat
@@ -51,8 +52,8 @@ def import_model(file: str | Path) -> Bundle:
             os.rename(unpacked, target)
         elif not all(_are_same(unpacked / name, target / name) for name in (DESCRIPTION_FILE, WEIGHTS_FILE)):
             raise BundleError(
-                f"{file}: {target} holds another model of this name and version, or a damaged one. Give the new one"
-                " another version, or move that folder away, and import again."
+                f"{file}: {target} holds another model of this name and version, or a damaged one. Move that folder"
+                " away and import again, or train the new one with another model.version."
             )
     return replace(bundle, folder=target)
 
@@ -65,7 +66,7 @@ def _unpack(file: Path, folder: Path) -> None:
             for name, member in members.items():
                 with archive.open(member) as packed, open(folder / name, "wb") as unpacked:
                     shutil.copyfileobj(packed, unpacked)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         raise BundleError(f"not a whole zip ({error}): fetch or make it again.") from None
 
 

@@ -93,7 +93,7 @@ def test_another_region_gets_a_segmentation_of_its_own(panel):
     region.SetCenter(17, 16, 15)
     panel.ui.applyButton.click()
     first, second = segmentations()
-    assert "was computed elsewhere" in panel.ui.resultLabel.text
+    assert "its segments lie elsewhere" in panel.ui.resultLabel.text
     assert panel.ui.outputSelector.currentNode() is second
     panel.ui.applyButton.click()
     assert segmentations() == [first, second]
@@ -193,7 +193,7 @@ def test_a_model_that_cant_be_read_is_told(panel, models):
     panel._parameterNode.model = "pair"
     assert "is not a model description" in panel.ui.modelLabel.text
     assert panel.ui.applyButton.toolTip == "Choose a model."
-    panel._listModels()
+    panel.enter()
     assert panel.ui.modelComboBox.findText("pair") >= 0
 
 
@@ -217,8 +217,31 @@ def test_a_zip_that_is_refused_says_why(panel, slicer_app, tmp_path):
     panel.ui.modelPathEdit.currentPath = str(tmp_path / "liver.zip")
     assert "not a whole zip" in slicer_app.dialogs[-1].text
     assert len(slicer_app.takeSlotExceptions()) == 1
-    assert "import it first" in panel.ui.modelLabel.text
+    assert panel.ui.modelPathEdit.currentPath == panel._parameterNode.model == ""  # for another try
     assert panel.ui.applyButton.toolTip == "Choose a scan."
+
+
+def test_a_scene_imports_no_model_and_keeps_the_name_of_one_that_is_not_here(
+    panel, models, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("RAREUNET_MODELS", str(tmp_path / "own"))
+    own = save_tiny_model(tmp_path, "liver", version="0.2.0").folder
+    file = shutil.make_archive(str(tmp_path / "liver"), "zip", own)
+    panel._parameterNode.model = str(models / "pair")
+    for name in ("liver-0.2.0", file):
+        panel._parameterNode.model = name
+        panel.exit()
+        panel.enter()
+        assert panel._parameterNode.model == name
+    assert not (tmp_path / "own").exists()
+
+
+def test_models_that_were_imported_meanwhile_are_listed(panel, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAREUNET_MODELS", str(tmp_path / "own"))
+    panel.exit()
+    save_tiny_model(tmp_path / "own", "liver", title="Liver")
+    panel.enter()
+    assert panel.ui.modelComboBox.findText("Liver") >= 0
 
 
 def test_used_model_folders_are_remembered(panel, models):

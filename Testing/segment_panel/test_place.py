@@ -1,4 +1,4 @@
-"""Where a result was computed, in words, and whether two results are of two places."""
+"""Where a result was computed, in words, and whether earlier segments lie elsewhere."""
 
 import numpy as np
 import pytest
@@ -48,17 +48,32 @@ def test_the_second_side_does_not_replace_the_first(logic):
     assert counts(first) == found
     assert counts(second)["RAREUNet_fake_9"] == 27
     assert (
-        "scan segmentation was left as it is, since it was computed elsewhere (region R 10.5 to 14.5, A 9 to 13,"
-        " S 7.5 to 11.5 mm): the result is in a new segmentation." in second.GetAttribute("RAREUNet.Warnings")
+        "scan segmentation was left as it is, since its segments lie elsewhere in the scan: the result is in a new"
+        " segmentation." in second.GetAttribute("RAREUNet.Warnings")
     )
 
 
 def test_a_region_that_is_refined_replaces_the_earlier_result(logic):
     scan = add_scan(scan_with_blobs())
     whole = logic.process(scan)
-    for center, size in ((FRONT, (4, 4, 4)), (FRONT, (9, 9, 9)), ((14, 13, 11), (9, 9, 9))):
+    for center, size in (((14, 13, 12), (12, 12, 12)), ((15, 14, 13), (12, 12, 12))):
         assert logic.process(scan, add_region(center, size), outputSegmentation=whole) is whole
     assert logic.process(scan, outputSegmentation=whole) is whole
+
+
+def test_a_region_that_leaves_a_structure_out_does_not_cost_it(logic):
+    scan = add_scan(scan_with_blobs())
+    whole = logic.process(scan)
+    found = counts(whole)
+    assert logic.process(scan, add_region(FRONT), outputSegmentation=whole) is not whole
+    assert counts(whole) == found
+
+
+def test_segments_of_which_nothing_was_found_are_replaced(logic):
+    scan = add_scan(scan_with_blobs())
+    nothing = logic.process(scan, add_region((3, 3, 3), (4, 4, 4)))
+    assert not any(counts(nothing).values())
+    assert logic.process(scan, add_region(FRONT), outputSegmentation=nothing) is nothing
 
 
 def test_each_segment_has_a_place_of_its_own(logic):
@@ -95,7 +110,7 @@ def test_place_is_told_in_world_space_and_cut_to_the_scan(logic):
     )
     region = add_region((0, 5, 4), (10, 10, 4))
     node = logic.process(scan, region)
-    assert node.GetAttribute("RAREUNet.Region") == "region R -0.5 to 5, A 0 to 10, S 2 to 6 mm"
+    assert node.GetAttribute("RAREUNet.Region") == "region, R -0.5 to 5, A 0 to 10, S 2 to 6 mm"
 
 
 def test_turned_region_is_told_by_the_box_that_holds_it(logic):
@@ -103,7 +118,7 @@ def test_turned_region_is_told_by_the_box_that_holds_it(logic):
     region.SetAndObserveTransformNodeID(add_transform(turned_world(45, 2)).GetID())
     scan = add_scan(np.ones((20, 20, 20)))
     scan.SetOrigin(-10, -10, -10)
-    told = "region R -3.5 to 3.5, A -3.5 to 3.5, S -4 to 4 mm"  # 10 mm / sqrt(2) along R and A
+    told = "region, R -3.5 to 3.5, A -3.5 to 3.5, S -4 to 4 mm"  # 10 mm / sqrt(2) along R and A
     assert logic.process(scan, region).GetAttribute("RAREUNet.Region") == told
 
 
@@ -118,20 +133,18 @@ def test_place_is_saved_with_the_segments(logic, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("other", "two"),
+    ("lower", "upper", "two"),
     [
-        ("region R 0 to 10, A 0 to 10, S 0 to 10 mm", False),
-        ("whole scan, R -90 to 90, A -90 to 90, S -90 to 90 mm", False),
-        ("region R 7 to 17, A 0 to 10, S 0 to 10 mm", False),  # 30 % of both
-        ("region R 8 to 18, A 0 to 10, S 0 to 10 mm", True),
-        ("region R 8 to 12, A 0 to 1, S 0 to 1 mm", False),  # half of the smaller one
-        ("region R -30 to -20.5, A 0 to 10, S 0 to 10 mm", True),
-        ("", False),
-        ("somewhere", False),
+        ((0, 0, 0), (10, 10, 10), False),
+        ((-90, -90, -90), (90, 90, 90), False),
+        ((7, 0, 0), (17, 10, 10), False),  # 30 % of both
+        ((8, 0, 0), (18, 10, 10), True),
+        ((8, 0, 0), (12, 1, 1), False),  # half of the smaller one
+        ((-30, 0, 0), (-20.5, 10, 10), True),
     ],
 )
-def test_two_places_share_less_than_a_quarter_of_the_smaller(slicer_app, other, two):
+def test_two_places_share_less_than_a_quarter_of_the_smaller(slicer_app, lower, upper, two):
     from RAREUNetSegmentLib.place import are_two_places
 
-    one = "region R 0 to 10, A 0 to 10, S 0 to 10 mm"
+    one, other = np.array([(0, 0, 0), (10, 10, 10)]), np.array([lower, upper])
     assert are_two_places(one, other) == are_two_places(other, one) == two
