@@ -76,7 +76,7 @@ class ModelChoice:
         with slicer.util.tryWithErrorDisplay(_("The model could not be imported.")):
             try:
                 dependencies.ensure_packages()  # one of them checks it
-                name = import_model(path).folder.name
+                name = import_model(path).name
             finally:
                 self._showFile("")  # so that the same file can be chosen again
             self.fill()

@@ -10,7 +10,6 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from rareunet.bundle import LEFT_BY_SYSTEMS, Bundle
@@ -22,13 +21,13 @@ from rareunet.whole_files import make_folder
 BUNDLE_FILES = (DESCRIPTION_FILE, WEIGHTS_FILE, HASHES_FILE)
 
 
-def import_model(file: str | Path) -> Bundle:
+def import_model(file: str | Path) -> Path:
     """Puts the bundle in a zip among the user's models, as NAME-VERSION; whole or not at all.
 
     What is there stays: the same model is not imported again, another one of that name and version is refused.
 
     Returns:
-        the imported bundle; the name of its folder is what find_bundle takes.
+        its folder there, whose name is what find_bundle takes.
 
     Raises:
         BundleError: no file, not a zip of one bundle, damaged, not of the schema, or in the way of another one.
@@ -55,7 +54,7 @@ def import_model(file: str | Path) -> Bundle:
                 f"{file}: {target} holds another model of this name and version, or a damaged one. Move that folder"
                 " away and import again, or train the new one with another model.version."
             )
-    return replace(bundle, folder=target)
+    return target
 
 
 def _unpack(file: Path, folder: Path) -> None:

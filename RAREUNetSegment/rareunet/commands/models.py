@@ -103,12 +103,12 @@ def run_import_model(arguments: argparse.Namespace) -> int:
     from rareunet.model_import import import_model
 
     try:
-        bundle = import_model(arguments.zip)
+        folder = import_model(arguments.zip)
+        model = describe(Bundle.load(folder))
     except (ValueError, OSError) as error:
         print(f"rareunet import-model: {message_of(error)}", file=sys.stderr)
         return 1
-    folder = bundle.folder or Path()
-    print(f"{describe(bundle)}\nit lies in {folder}: choose it by `segment --model {folder.name}`")
+    print(f"{model}\nit lies in {folder}: choose it by `segment --model {folder.name}`")
     return 0
 
 
