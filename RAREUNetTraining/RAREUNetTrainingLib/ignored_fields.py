@@ -31,6 +31,12 @@ def ignored_fields(choice: TrainingChoice, status: RunStatus) -> tuple[tuple[str
             " choose here."
         )
         return (*CHANGEABLE, *KEPT), reason
+    if status.canResume and status.isConfigured and status.hasOwnDevice:
+        reason = _(
+            "Resume goes on with this run's scans and settings, and on its device, {device}, which can't be chosen"
+            " here: only Epochs can be changed. Choose another output folder to start anew."
+        ).format(device=status.device)
+        return (*KEPT, "device"), reason
     if status.canResume and status.isConfigured:
         reason = _(
             "Resume goes on with this run's scans and settings: only Epochs and Compute on can be changed. Choose"

@@ -24,6 +24,7 @@ from rareunet_training.monitoring.progress import (
     STOP_FILE,
     Progress,
 )
+from RAREUNetSegmentLib.choices import Device
 
 LOG_FILE, PANEL_FILE = "log.txt", "panel.json"  # the panel's own: what the process writes, what was chosen
 LOG_BYTES = 20_000
@@ -72,6 +73,10 @@ class TrainingRun:
         """The device that the run's settings name; '' while there are none."""
         section = self._content(CONFIG_FILE).get("fit")
         return str(section.get("device", "")) if isinstance(section, dict) else ""
+
+    def has_own_device(self) -> bool:
+        """Whether it is one that the panel's list lacks, such as the second graphics card, cuda:1."""
+        return self.device() not in ("", *(device.value for device in Device))
 
     def history(self) -> list[Row]:
         """Rows of history.csv by epoch; a row that can't be read is left out."""

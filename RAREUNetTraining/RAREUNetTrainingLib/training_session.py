@@ -35,6 +35,7 @@ class RunStatus:
         running: a process trains.
         epochs: how many it is to have, 0 while unknown.
         device: that it was told to use, '' while unknown.
+        hasOwnDevice: the panel can't choose that device, so Resume leaves it as it is.
         fraction: part of them that is done.
         text: where it stands, and what to do next.
         rows: rows of history.csv.
@@ -48,6 +49,7 @@ class RunStatus:
     running: bool = False
     epochs: int = 0
     device: str = ""
+    hasOwnDevice: bool = False
     fraction: float = 0.0
     text: str = ""
     rows: tuple[dict[str, float], ...] = ()
@@ -96,10 +98,8 @@ class TrainingSession:
             labels = [f"data.labels={choice.labels_folder}"] if choice.labels_folder else []
             return Path(choice.config_file), [f"data.folder={choice.data_folder}", *labels]
         if self.run.is_configured():  # the model must stay what it is
-            return self.run.folder / CONFIG_FILE, [
-                f"fit.epochs={choice.epochs}",
-                f"fit.device={choice.device}",
-            ]
+            device = [] if self.run.has_own_device() else [f"fit.device={choice.device}"]
+            return self.run.folder / CONFIG_FILE, [f"fit.epochs={choice.epochs}", *device]
         file = self.run.folder / PANEL_FILE
         file.write_text(json.dumps(choice.settings(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return file, []
@@ -124,6 +124,7 @@ class TrainingSession:
             running=running,
             epochs=progress.epochs,
             device=self.run.device(),
+            hasOwnDevice=self.run.has_own_device(),
             fraction=progress.fraction,
             text=_("Saving and stopping...")
             if asked is not None

@@ -28,8 +28,9 @@ def choices(slicer_app, tmp_path):
 
 @pytest.mark.parametrize("is_begun", [False, True])
 @pytest.mark.parametrize("has_file", [False, True])
+@pytest.mark.parametrize("device", ["auto", "cuda:1"])
 def test_a_field_is_told_to_be_ignored_if_it_makes_no_difference(
-    choices, processes, tmp_path, is_begun, has_file
+    choices, processes, tmp_path, is_begun, has_file, device
 ):
     from RAREUNetTrainingLib.ignored_fields import ignored_fields
     from RAREUNetTrainingLib.training_session import TrainingSession
@@ -41,7 +42,7 @@ def test_a_field_is_told_to_be_ignored_if_it_makes_no_difference(
 
     run, (one, other) = str(tmp_path / "run"), choices
     if is_begun:
-        stopped_run(tmp_path / "run", epoch=1, epochs=5, device="auto")
+        stopped_run(tmp_path / "run", epoch=1, epochs=5, device=device)
     if has_file:
         one, other = (replace(choice, config_file=other.config_file) for choice in choices)
     values = {name: value for name, value in vars(other).items() if value != getattr(one, name)}

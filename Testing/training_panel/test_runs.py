@@ -147,6 +147,16 @@ def test_a_device_that_the_panel_does_not_have_is_left_out(panel, tmp_path, sett
     assert (panel.ui.epochsSpinBox.value, panel.ui.deviceComboBox.currentText) == (60, "Automatic")
 
 
+def test_a_run_goes_on_with_a_device_that_the_panel_does_not_have(panel, tmp_path):
+    """The second graphics card: another one could be busy, or could not hold the training."""
+    stopped_run(tmp_path / "run", epoch=12, epochs=60, device="cuda:1")
+    panel.ui.outputFolderEdit.currentPath = str(tmp_path / "run")
+    assert not panel.ui.deviceComboBox.enabled
+    assert "on its device, cuda:1, which can't be chosen here" in panel.ui.ignoredLabel.text
+    panel.ui.startButton.click()
+    assert panel.processes.started[-1].command[-2:] == ["--resume", "fit.epochs=60"]
+
+
 def test_curves_are_brought_up_to_date_in_place(ready, tmp_path):
     import slicer
     import slicer.util
