@@ -112,6 +112,7 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNodeGuiTag: Any = None
         self._parameterNodeTag: Any = None
         self._filledIn: dict[str, str] = {}
+        self._setAside: dict[str, Any] = {}
         self._shownLog = ""
 
     def setup(self) -> None:
@@ -167,6 +168,7 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def onSceneStartClose(self, caller: Any = None, event: Any = None) -> None:
+        self._setAside = {}  # of this scene, not of the next one
         self.setParameterNode(None)
 
     def onSceneChanged(self, caller: Any = None, event: Any = None) -> None:
@@ -220,10 +222,17 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.poll()
 
     def _takeOver(self, status: RunStatus) -> None:
-        """What Resume changes begins with what the run has."""
-        self._parameterNode.epochs = status.epochs or self._parameterNode.epochs
-        if status.device in [device.value for device in Device]:
-            self._parameterNode.device = Device(status.device)
+        """What Resume changes begins with what the run has; in another folder what was chosen before counts again."""
+        parameters = self._parameterNode
+        chosen, self._setAside = self._setAside, {}
+        for name, value in chosen.items():
+            setattr(parameters, name, value)
+        if not (status.canResume or status.running):
+            return
+        self._setAside = {"epochs": parameters.epochs, "device": parameters.device}
+        parameters.epochs = status.epochs or parameters.epochs
+        if status.device and not status.hasOwnDevice:
+            parameters.device = Device(status.device)
 
     def poll(self) -> None:
         """Shows how far everything is; once a second while something runs."""

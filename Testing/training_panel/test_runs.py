@@ -147,6 +147,36 @@ def test_a_device_that_the_panel_does_not_have_is_left_out(panel, tmp_path, sett
     assert (panel.ui.epochsSpinBox.value, panel.ui.deviceComboBox.currentText) == (60, "Automatic")
 
 
+def test_what_a_run_has_does_not_stick_to_the_next_folder(panel, tmp_path):
+    """Else a new training would have the few epochs of a run that was merely looked at."""
+
+    def shown(folder):
+        panel.ui.outputFolderEdit.currentPath = str(folder)
+        return panel.ui.epochsSpinBox.value, panel.ui.deviceComboBox.currentText
+
+    stopped_run(tmp_path / "a", epoch=2, epochs=7, device="cpu")
+    stopped_run(tmp_path / "b", epoch=2, epochs=9, device="cuda")
+    stopped_run(tmp_path / "done", epoch=7, epochs=7, device="cpu")
+    tell(tmp_path / "done", "finished", epoch=7, epochs=7)
+    panel.ui.epochsSpinBox.value = 50
+    assert shown(tmp_path / "done") == (50, "Automatic")
+    assert shown(tmp_path / "a") == (7, "Processor")
+    assert shown(tmp_path / "b") == (9, "NVIDIA graphics card")
+    assert shown(tmp_path / "new") == (50, "Automatic")
+    panel.ui.epochsSpinBox.value = 60
+    assert shown(tmp_path / "other") == (60, "Automatic")
+
+
+def test_what_was_set_aside_goes_with_its_scene(panel, tmp_path):
+    import slicer
+
+    stopped_run(tmp_path / "a", epoch=2, epochs=7, device="cpu")
+    panel.ui.epochsSpinBox.value = 50
+    panel.ui.outputFolderEdit.currentPath = str(tmp_path / "a")
+    slicer.mrmlScene.Clear(0)
+    assert panel.ui.epochsSpinBox.value == 100
+
+
 def test_a_run_goes_on_with_a_device_that_the_panel_does_not_have(panel, tmp_path):
     """The second graphics card: another one could be busy, or could not hold the training."""
     stopped_run(tmp_path / "run", epoch=12, epochs=60, device="cuda:1")
