@@ -38,7 +38,7 @@ if (
 from rareunet_training.configuration import FitConfig
 from rareunet_training.setting_rules import CHOICES
 from RAREUNetSegmentLib.choices import Device
-from RAREUNetSegmentLib.dependencies import ensure_packages
+from RAREUNetSegmentLib.dependencies import ensure_packages, torch_installer
 from RAREUNetTrainingLib import panel_state, training_packages
 from RAREUNetTrainingLib.check_display import CheckDisplay
 from RAREUNetTrainingLib.structures_table import StructuresTable
@@ -299,6 +299,7 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             " packages that came with Slicer stay as they are."
         ).format(names=", ".join(self.logic.missingPackages))
         with self._shown(_("The packages could not be installed.")):
+            torch_installer()  # what is in PyTorch's way is told instead of a question that leads nowhere
             if slicer.util.confirmOkCancelDisplay(question):
                 ensure_packages()  # PyTorch by its own extension, and what segmenting needs
                 self.logic.tasks.install(self.onInstalled)

@@ -36,13 +36,7 @@ def ensure_packages() -> None:
     import slicer.packaging
     import slicer.util
 
-    if sys.platform == "darwin" and platform.machine() == "x86_64":
-        raise MissingPackageError(
-            "PyTorch has ended for Macs with Intel processors: its last version there, 2.2, does not work with the"
-            " NumPy of this Slicer. On a Mac with Apple silicon install the Slicer made for it; else use another"
-            " computer."
-        )
-    torch_logic = None if has_torch() else _torch_installer()
+    torch_logic = torch_installer()
     requirements = slicer.packaging.load_requirements(REQUIREMENTS)
     missing = [requirement for requirement in requirements if not slicer.packaging.pip_check(requirement)]
     commands = [*([TORCH_COMMAND] if torch_logic else []), *([OTHERS_COMMAND] if missing else [])]
@@ -89,12 +83,21 @@ def _torch_version() -> str | None:
         return None
 
 
-def _torch_installer() -> Any:
-    """Logic of the PyTorch extension, which can bring the PyTorch that is missing.
+def torch_installer() -> Any:
+    """Logic of the PyTorch extension, which can bring the PyTorch that is missing; None where one is there.
 
     Raises:
-        MissingPackageError: the extension is missing, or there is a PyTorch in its way that is too old.
+        MissingPackageError: the extension is missing, there is a PyTorch in its way that is too old, or there is none
+            for this computer.
     """
+    if sys.platform == "darwin" and platform.machine() == "x86_64":
+        raise MissingPackageError(
+            "PyTorch has ended for Macs with Intel processors: its last version there, 2.2, does not work with the"
+            " NumPy of this Slicer. On a Mac with Apple silicon install the Slicer made for it; else use another"
+            " computer."
+        )
+    if has_torch():
+        return None
     if version := _torch_version():
         raise MissingPackageError(
             f"PyTorch {version} is installed, and RAREUNet needs {TORCH_VERSION}. Open the module 'PyTorch Utils' of"

@@ -325,6 +325,24 @@ def test_missing_packages_are_installed_after_a_question(slicer_app, processes, 
     standin.unload_module(module)
 
 
+def test_a_pytorch_that_is_too_old_is_told_instead_of_a_question(slicer_app, processes, monkeypatch):
+    import standin
+
+    module = standin.load_module(MODULE)
+    from RAREUNetSegmentLib import dependencies
+
+    monkeypatch.setattr(dependencies, "_torch_version", lambda: "2.2.2")
+    panel = module.widgetRepresentation().self()
+    panel.logic.missingPackages = ["torch>=2.3"]
+    panel.ui.installButton.click()
+    (dialog,) = slicer_app.dialogs
+    assert "PyTorch 2.2.2 is installed" in dialog.text
+    assert "Uninstall PyTorch" in dialog.text
+    assert not processes.started
+    assert len(slicer_app.takeSlotExceptions()) == 1
+    standin.unload_module(module)
+
+
 def test_self_test_runs(panel):
     import slicer
 
