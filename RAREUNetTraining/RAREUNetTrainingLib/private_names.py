@@ -14,17 +14,51 @@ USUAL_NAMES = {name for pair in PAIRS for name in pair} | {"dataset"}
 LONGEST_COUNT = (
     3  # digits of scans that are merely counted; taken out, they would take other numbers with them
 )
+EXTENSION = r"\.(?:nii(?:\.gz|\.pt)?|nrrd|nhdr|mha|mhd|dcm|csv)(?!\w)"
+# Where a path begins: below what is hidden already, on a disk, in a network's folder, or as an address of a file.
+ROOT = (
+    r"(?:file:/+|(?:\[folder\]|~)[/\\]+|(?<![\w\]).:/\\])//?(?=[^\s/])|(?<=:)/(?=[^\s/])"
+    r"|(?<![^\W_])[A-Za-z]:[/\\]|(?<![\w\\])\\{2,}(?=[\w?.]))"
+)
+# In quotes up to the closing one. Else a path may hold spaces: it reaches to the last / or extension before a colon.
+PATH = re.compile(
+    rf"""(?P<quote>["'`])(?P<quoted>{ROOT}.*?|[^"'`\n]*?\w{EXTENSION})(?P=quote)(?!\w)"""
+    rf"""|{ROOT}(?:(?:(?!:\s).)*(?:[/\\]|{EXTENSION}))?\S*?(?=[\s:,;.)\]"'`]*(?:\s|$))"""
+    rf"""|(?<![^\s"'`(=])[^\s"'`(=]*[\w\]]{EXTENSION}""",
+    re.IGNORECASE | re.MULTILINE,
+)
+# A file of Python's, of a package or of ours, told from the package on: a traceback is of no use without.
+CODE = re.compile(
+    r".*[/\\](?:(?:site-packages|dist-packages|python3\.\d+|Lib)[/\\]+"
+    r"|(?=(?:rareunet|rareunet_training|RAREUNet(?:Segment|Training)(?:Lib)?)[/\\]))([\w./\\-]+\.py(?::\d+)?)"
+)
 
 
-def without_names(text: str, sources: Iterable[str], others: Iterable[str] = ()) -> str:
+def without_paths(text: str) -> str:
+    """The text with [file] in the place of what looks like an absolute path or a scan's file, whether it exists or
+    not: of scans that can't be read no name is known. Files of code are told from their package on."""
+
+    def told(found: re.Match[str]) -> str:
+        quote = found["quote"] or ""
+        code = CODE.fullmatch(found["quoted"] or found[0])
+        return f"{quote}{code[1] if code else '[file]'}{quote}"
+
+    return PATH.sub(told, text)
+
+
+def without_names(
+    text: str, sources: Iterable[str], others: Iterable[str] = (), names: Iterable[str] = ()
+) -> str:
     """The text with [folder] and [scan] in the place of paths and of scans' names. Paths may be empty or not exist.
 
     Args:
         sources: folders of scans and CSV files of cases.
         others: other paths, whose files have names of ours.
+        names: further names of scans.
     """
     scans = [Path(source) for source in sources if source]
     hidden = dict.fromkeys(_written(Path.home()), "~")
+    hidden |= dict.fromkeys(_telling(names), "[scan]")
     hidden |= {name: "[scan]" for path in scans for name in _scan_names(path)}
     paths = [*scans, *(Path(other) for other in others if other)]
     hidden |= {form: "[folder]" for path in paths for form in _written(path)}
@@ -37,9 +71,14 @@ def without_names(text: str, sources: Iterable[str], others: Iterable[str] = ())
 def _scan_names(source: Path) -> set[str]:
     """None of what can't be read: a report must come about whatever is wrong with the scans."""
     try:
-        names = set(_in_folder(source) if source.is_dir() else _in_csv(source))
+        return _telling(_in_folder(source) if source.is_dir() else _in_csv(source))
     except OSError:
         return set()
+
+
+def _telling(found: Iterable[str]) -> set[str]:
+    """Those that tell of somebody."""
+    names = set(found)
     counts = {name for name in names if name.isdecimal() and len(name) <= LONGEST_COUNT}
     return names - counts - USUAL_NAMES - {""}
 

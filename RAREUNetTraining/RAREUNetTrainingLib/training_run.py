@@ -62,9 +62,14 @@ class TrainingRun:
         """Whether it can go on with the settings in its folder."""
         return self.has_checkpoint() and (self.folder / CONFIG_FILE).is_file()
 
-    def settings(self) -> dict[str, Any]:
-        """Sections of the settings that were written last, by the panel or by the run; {} where there are none."""
-        files = [file for name in (PANEL_FILE, CONFIG_FILE) if (file := self.folder / name).is_file()]
+    def settings(self, by_panel: bool) -> dict[str, Any]:
+        """Sections of the settings that were written last; {} where there are none.
+
+        Args:
+            by_panel: this panel started the run. Else its file may be of an earlier run, and the run's own counts.
+        """
+        names = (PANEL_FILE, CONFIG_FILE) if by_panel else (CONFIG_FILE,)
+        files = [file for name in names if (file := self.folder / name).is_file()]
         files.sort(key=lambda file: file.stat().st_mtime)
         content = self._content(files[-1].name) if files else {}
         return {section: values for section, values in content.items() if isinstance(values, dict)}

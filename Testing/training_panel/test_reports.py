@@ -57,8 +57,9 @@ def test_report_of_a_training(patients, tmp_path):
     ):
         assert part in report
     assert "What happened: The training ended unexpectedly: error: [scan] is damaged" in report
-    assert 'File "[folder]/imagesTr/[scan]_0000.nii.gz", line 12' in report
-    assert "epoch 12: case [scan], label [scan].seg.nrrd, in [folder]" in report
+    assert 'File "[file]", line 12' in report
+    assert "epoch 12: case [scan], label [file], in [folder]" in report
+    assert report.startswith("Look it over before you send it.\n")
     assert "Miller" not in report
     assert str(tmp_path) not in report
     assert report.count("x\n") == 36  # the last 40 lines
@@ -72,9 +73,10 @@ def test_report_of_a_training_that_another_slicer_started(ready, tmp_path):
     run, data = tmp_path / "run", tmp_path / "Miller"
     data.mkdir()
     (data / "Ann.nii.gz").touch()
-    tell(run, "failed", message=f"{data} holds Ann")
+    tell(run, "failed", message=f"{data} holds Ann, not Bob, not Eve")
+    (tmp_path / "folds.json").write_text('[["Eve"], ["7"]]')
     sections = {
-        "data": {"folder": str(data), "exclude": ["Bob"], "fold": 2},
+        "data": {"folder": str(data), "exclude": ["Bob"], "fold": 2, "folds": str(tmp_path / "folds.json")},
         "model": {"start_from": f"{run}/a"},
     }
     sections["log"] = {"wandb": ""}
@@ -82,11 +84,97 @@ def test_report_of_a_training_that_another_slicer_started(ready, tmp_path):
     (run / "log.txt").touch()  # of the run's own files no name is taken out
     ready.poll()
     report = copied(ready.ui.copyReportButton)
-    assert "What happened: The training failed: [folder] holds [scan]" in report
+    assert "What happened: The training failed: [folder] holds [scan], not [scan], not [scan]" in report
     assert 'Settings, data: {"fold": 2}' in report
     assert '"start_from": "[folder]"' in report
     assert 'Settings, log: {"wandb": ""}' in report
     assert "Bob" not in report
+
+
+def test_of_a_run_that_nothing_is_known_of_no_more_than_a_traceback_is_told(ready, tmp_path):
+    """It failed while it read the scans, and another Slicer started it: the names of its scans can't be found out."""
+    run = tmp_path / "run"
+    tell(run, "failed", message="Ann_Miller is damaged")
+    (run / "log.txt").write_text(
+        "case Ann Miller\nTraceback (most recent call last):\n"
+        '  File "/home/Miller/site-packages/rareunet_training/data/cases.py", line 7, in find_cases\n'
+        "    raise ValueError(name)\nrareunet.NoSuchError: Ann Miller\nValueError: Ann\nerror: Ann_Miller is damaged\n"
+    )
+    sections = {"fit": {"epochs": 77}, "data": {"folder": ""}}
+    (run / "panel.json").write_text(json.dumps(sections))  # of an earlier run
+    ready.poll()
+    report = copied(ready.ui.copyReportButton)
+    assert "What happened: left out with what was printed, but for a traceback" in report
+    assert report.endswith(
+        'Traceback (most recent call last):\n  File "rareunet_training/data/cases.py", line 7, in find_cases\n'
+        "rareunet.NoSuchError\nValueError"
+    )
+    for name in ("Ann", "Miller", "77"):
+        assert name not in report
+
+
+def test_scans_that_are_gone_are_not_told(patients, tmp_path):
+    """On a disk that was unplugged; nothing lists their names any more."""
+    patients.ui.startButton.click()
+    process = patients.processes.started[-1]
+    process.write(
+        printed(patients, tmp_path).replace("Miller_Ann", "Gone_Eve").replace("Gone_Eve is", "it is")
+    )
+    process.write(f"error: {patients._parameterNode.dataFolder}/imagesTr/Gone_Eve_0000.nii.gz: not there\n")
+    process.code = 1
+    patients.poll()
+    patients.ui.dataFolderEdit.currentPath = ""
+    report = copied(patients.ui.copyReportButton)
+    assert "error: [file]: not there" in report
+    assert "in [folder]" in report
+    assert "label Gone_Eve" not in report
+    assert "Gone_Eve_0000" not in report
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("/x/Miller/imagesTr/Ann_Miller.nii.gz: damaged", "[file]: damaged"),
+        ("error: /x/Miller family/imagesTr is no folder", "error: [file] is no folder"),
+        ("read /x/O'Neil, Ann/scans, 3 of 4", "read [file], 3 of 4"),
+        ("/x/Ann Marie Miller.nii.gz, 3 of them", "[file], 3 of them"),
+        ("'/x/Ann Miller' and \"C:\\\\Ann Miller\\\\a b\" differ", "'[file]' and \"[file]\" differ"),
+        ("[PosixPath('/x/O\"Neil/a b'), 3]", "[PosixPath('[file]'), 3]"),
+        ("\"/x/O'Neil/a b\" and '/x/O'Neil/a'", "\"[file]\" and '[file]'"),
+        ("data.folder=/x/Miller", "data.folder=[file]"),
+        (r"in D:\Miller\scans.", "in [file]."),
+        (r"\\clinic\Ann Miller\7: gone", "[file]: gone"),
+        ("file:///x/Miller and", "[file] and"),
+        ("//clinic/Miller", "[file]"),
+        ("[folder]/imagesTr/Miller_Ann (no scan)", "[file] (no scan)"),
+        ("~/Miller/a", "[file]"),
+        ("case Miller_Ann.NRRD, 'Ann Miller.seg.mha'", "case [file], '[file]'"),
+        ("/usr/lib/python3.12/json/decoder.py:355: Warning", "json/decoder.py:355: Warning"),
+        (r'File "C:\Users\Ann M\Lib\site-packages\monai\a.py", line 3', r'File "monai\a.py", line 3'),
+        ('"/Miller/RAREUNetTraining/Scripts/train.py"', '"RAREUNetTraining/Scripts/train.py"'),
+        ('"/Miller/rareunet/Ann.nii.gz"', '"[file]"'),
+    ],
+)
+def test_what_looks_like_a_path_is_taken_out(slicer_app, text, told):
+    from RAREUNetTrainingLib.private_names import without_paths
+
+    assert without_paths(text) == told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "epoch 1/5, 10 / 2: dice scale 1/2 is 0.5",
+        "see https://github.com/a/b",
+        "accepted are .nii, .nii.gz and *.nrrd; and/or",
+        '{"a": "b", "shape": [1, 2]}',
+        "3/10 [00:01<00:02, 1.2it/s]",
+    ],
+)
+def test_what_is_no_path_stays(slicer_app, text):
+    from RAREUNetTrainingLib.private_names import without_paths
+
+    assert without_paths(text) == text
 
 
 def test_report_of_a_check(patients, tmp_path):
