@@ -11,39 +11,36 @@ from rareunet_training.data.layouts import PAIRS
 
 # They tell of the layout, and of nobody.
 USUAL_NAMES = {name for pair in PAIRS for name in pair} | {"dataset"}
-LONGEST_COUNT = (
-    3  # digits of scans that are merely counted; taken out, they would take other numbers with them
-)
-EXTENSION = r"\.(?:nii(?:\.gz|\.pt)?|nrrd|nhdr|mha|mhd|dcm|csv)(?!\w)"
-# Where a path begins: below what is hidden already, on a disk, in a network's folder, or as an address of a file.
-ROOT = (
-    r"(?:file:/+|(?:\[folder\]|~)[/\\]+|(?<![\w\]).:/\\])//?(?=[^\s/])|(?<=:)/(?=[^\s/])"
-    r"|(?<![^\W_])[A-Za-z]:[/\\]|(?<![\w\\])\\{2,}(?=[\w?.]))"
-)
-# In quotes up to the closing one. Else a path may hold spaces: it reaches to the last / or extension before a colon.
+# Digits of scans that are merely counted; taken out, they would take other numbers with them.
+LONGEST_COUNT = 3
+A_FILE = r"(?:[/\\]|\w\.(?:nii|nrrd|nhdr|mha|mhd|dcm|csv)\b)"
+# What stands in quotes, or a word; an apostrophe within it is part of it.
 PATH = re.compile(
-    rf"""(?P<quote>["'`])(?P<quoted>{ROOT}.*?|[^"'`\n]*?\w{EXTENSION})(?P=quote)(?!\w)"""
-    rf"""|{ROOT}(?:(?:(?!:\s).)*(?:[/\\]|{EXTENSION}))?\S*?(?=[\s:,;.)\]"'`]*(?:\s|$))"""
-    rf"""|(?<![^\s"'`(=])[^\s"'`(=]*[\w\]]{EXTENSION}""",
-    re.IGNORECASE | re.MULTILINE,
+    rf"""(?<!\w)(?P<quote>["'`])(?P<quoted>[^"'`\n]*?{A_FILE}[^"'`\n]*)(?P=quote)(?!\w)"""
+    rf"""|(?<![^\s"'`=(])(?:[^\s"'`=(]|\b'\b)*?{A_FILE}(?:[^\s"'`]|\b'\b)*""",
+    re.IGNORECASE,
 )
-# A file of Python's, of a package or of ours, told from the package on: a traceback is of no use without.
+# A file of Python's, of a package or of ours is told from the package on: a traceback is of no use without.
 CODE = re.compile(
-    r".*[/\\](?:(?:site-packages|dist-packages|python3\.\d+|Lib)[/\\]+"
-    r"|(?=(?:rareunet|rareunet_training|RAREUNet(?:Segment|Training)(?:Lib)?)[/\\]))([\w./\\-]+\.py(?::\d+)?)"
+    r"(?:site-packages[/\\]+|python3\.\d+[/\\]|(?=\b(?:rareunet|RAREUNet)\w*[/\\]))([\w./\\-]+\.py(?::\d+)?)$"
 )
+NO_PATH = re.compile(r"[/\\]|[\d.]+\w*/[\d.]*\w*\]?|https://.*")  # such as 1/4 and 1.2it/s
+BETWEEN = re.compile(r"\[file\](?: [\w'-]+){0,3} \[file\]")  # words of one path that holds spaces
 
 
 def without_paths(text: str) -> str:
-    """The text with [file] in the place of what looks like an absolute path or a scan's file, whether it exists or
-    not: of scans that can't be read no name is known. Files of code are told from their package on."""
+    """The text with [file] in the place of what looks like a path or a scan's file, whether it exists or not: of scans
+    that can't be read no name is known. Rather a word too many is taken out than one too few."""
 
     def told(found: re.Match[str]) -> str:
-        quote = found["quote"] or ""
-        code = CODE.fullmatch(found["quoted"] or found[0])
-        return f"{quote}{code[1] if code else '[file]'}{quote}"
+        quote, whole = found["quote"] or "", found["quoted"] or found[0]
+        path = whole.rstrip(".,:;)")
+        if NO_PATH.fullmatch(path):
+            return found[0]
+        code = CODE.search(path)
+        return f"{quote}{code[1] if code else '[file]'}{whole[len(path) :]}{quote}"
 
-    return PATH.sub(told, text)
+    return BETWEEN.sub("[file]", PATH.sub(told, text))
 
 
 def without_names(
