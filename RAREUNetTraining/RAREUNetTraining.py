@@ -295,8 +295,9 @@ class RAREUNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onInstall(self) -> None:
         question = _(
-            "Install into Slicer's Python: {names}? This needs the internet and may take minutes. PyTorch and the"
-            " packages that came with Slicer stay as they are."
+            "Install into Slicer's Python: {names}? This needs the internet and may take minutes. The"
+            " packages that came with Slicer stay as they are; PyTorch, where it is missing, is installed by its own"
+            " extension."
         ).format(names=", ".join(self.logic.missingPackages))
         with self._shown(_("The packages could not be installed.")):
             torch_installer()  # what is in PyTorch's way is told instead of a question that leads nowhere
