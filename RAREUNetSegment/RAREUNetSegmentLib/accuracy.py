@@ -35,9 +35,8 @@ def expected_accuracy(
     dice, of_what = _dice(row, structures, wanted)
     scans = _("{cases} scans, {condition}").format(**row)
     measured = "; ".join(filter(None, (of_what, scans)))
-    return _("expected Dice {dice} ({measured})").format(dice=dice, measured=measured) + _volume_error(
-        row, wanted
-    )
+    expected = _("expected Dice {dice} ({measured})").format(dice=dice, measured=measured)
+    return expected + _volume_error(row, wanted)
 
 
 def _nearest(card: Sequence[dict[str, Any]], spacing_mm: Sequence[float]) -> dict[str, Any] | None:

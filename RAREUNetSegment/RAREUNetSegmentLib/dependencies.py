@@ -77,10 +77,8 @@ def _torch_version() -> str | None:
         return None
     try:
         return importlib.metadata.version("torch")
-    except (
-        importlib.metadata.PackageNotFoundError
-    ):  # what a failed uninstallation leaves, see torchInstalled()
-        return None
+    except importlib.metadata.PackageNotFoundError:
+        return None  # what a failed uninstallation leaves, see torchInstalled()
 
 
 def torch_installer() -> Any:

@@ -69,6 +69,13 @@ def segment_mask(segment: Any) -> tuple[np.ndarray, tuple[int, int, int]]:
     return values == segment.GetLabelValue(), (z0, y0, x0)
 
 
+def layer_to_node(segment: Any) -> np.ndarray:
+    """(4, 4) matrix from the voxels (i, j, k) of the segment's layer to its node's frame, which VTK calls world."""
+    matrix = vtk.vtkMatrix4x4()
+    segment.GetRepresentation(labelmap_name()).GetImageToWorldMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
 def labelmap_name() -> str:
     return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 
@@ -76,16 +83,11 @@ def labelmap_name() -> str:
 def _corners(segment: Any) -> np.ndarray | None:
     """(8, 3) corners of the box of voxels that holds a segment, mm in its node's frame; None for an empty one."""
     mask, start = segment_mask(segment)
-    box = bounding_box(mask)
     if not mask.any():
         return None
-    matrix = vtk.vtkMatrix4x4()
-    segment.GetRepresentation(labelmap_name()).GetImageToWorldMatrix(
-        matrix
-    )  # "world" is the node's frame here
-    to_box = np.eye(4)
+    box, to_box = bounding_box(mask), np.eye(4)
     to_box[:3, 3] = [first + part.start for first, part in zip(start, box, strict=True)][::-1]
-    return corners_ras(mask[box].shape, slicer.util.arrayFromVTKMatrix(matrix) @ to_box)
+    return corners_ras(mask[box].shape, layer_to_node(segment) @ to_box)
 
 
 def _state(segment: Any) -> str:

@@ -10,7 +10,7 @@ import slicer
 import slicer.util
 import vtk
 
-from RAREUNetSegmentLib.own_segments import labelmap_name, own_ids, segment_mask
+from RAREUNetSegmentLib.own_segments import labelmap_name, layer_to_node, own_ids, segment_mask
 from RAREUNetSegmentLib.scene import check_node, parent_to_world, put_beside
 
 # The table refers to the segmentation: a copy of the segmentation would take a reference of its own along.
@@ -76,15 +76,12 @@ def show(table: Any) -> None:
 
 def _measure(segment: Any, node_name: str, to_world: np.ndarray) -> SegmentVolume:
     """Volume of a segment whose node's frame lies in world space by this (4, 4) matrix."""
-    layer = segment.GetRepresentation(labelmap_name())
-    if layer is None:
+    if segment.GetRepresentation(labelmap_name()) is None:
         raise ValueError(
             f"{segment.GetName()} of {node_name} is not stored as voxels, which are counted: create the representation"
             " 'Binary labelmap' in the module Segmentations."
         )
-    matrix = vtk.vtkMatrix4x4()
-    layer.GetImageToWorldMatrix(matrix)  # "world" is the node's own frame here
-    voxel_mm3 = abs(np.linalg.det((to_world @ slicer.util.arrayFromVTKMatrix(matrix))[:3, :3]))
+    voxel_mm3 = abs(np.linalg.det((to_world @ layer_to_node(segment))[:3, :3]))
     voxels = int(np.count_nonzero(segment_mask(segment)[0]))
     return SegmentVolume(segment.GetName(), voxels, float(voxels * voxel_mm3 / 1000))
 
