@@ -25,7 +25,7 @@ def zip_of(folder, target, inside="", others=(), leave_out=()):
     with zipfile.ZipFile(target, "w") as archive:
         for name in BUNDLE_FILES:
             if name not in leave_out:
-                archive.write(folder / name, inside + name)
+                archive.writestr(inside + name, (folder / name).read_bytes())
         for name, content in others:
             archive.writestr(name, content)
     return target
@@ -81,6 +81,12 @@ def test_other_members_are_refused(tiny_bundle, models, tmp_path, name):
         import_model(file)
     assert list(models.iterdir()) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "models", "own"]
+
+
+@pytest.mark.parametrize("inside", ["../", "/", "a/b/"])
+def test_a_bundle_anywhere_else_in_the_zip_is_refused(tiny_bundle, models, tmp_path, inside):
+    with pytest.raises(BundleError, match="is not part of one model"):
+        import_model(zip_of(tiny_bundle.folder, tmp_path / "a.zip", inside))
 
 
 def test_a_file_that_is_there_twice_is_refused(tiny_bundle, models, tmp_path):
