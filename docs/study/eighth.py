@@ -9,7 +9,8 @@ mean Dice ± standard error over the cases, and the mean of each fold.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,20 +67,28 @@ def views_of(
 
 def score(cases: dict[str, list[tuple[np.ndarray, np.ndarray]]], held_out: list[str]) -> np.ndarray:
     """Mean Dice of each held-out case, by a network trained on the others."""
-    images, labels = _tensors([view for name in cases if name not in held_out for view in cases[name]])
-    network = train(images, labels)
-    shown, references = _tensors([cases[name][0] for name in held_out])
+    images, labels = tensors([view for name in cases if name not in held_out for view in cases[name]])
+    network = train(dense_network(images.shape[1:]), images, labels, BATCH, EPOCHS)
+    shown, references = tensors([cases[name][0] for name in held_out])
     with torch.no_grad():
-        answers = network(shown).view(-1, CLASSES, *shown.shape[1:]).argmax(dim=1)
+        answers = network(shown).argmax(dim=1)
     pairs = zip(answers.numpy(), references.numpy(), strict=True)
     return np.array([np.nanmean(dice_per_class(answer, reference, CLASSES)) for answer, reference in pairs])
 
 
-def train(images: Tensor, labels: Tensor) -> nn.Module:
-    """A network from (B, Z, Y, X) to logits (B, classes x voxels), trained by half cross entropy and half Dice."""
+class Centred(nn.Module):
+    """Stretches images of [0, 1] to [-1, 1]."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images * 2 - 1
+
+
+def dense_network(shape: Sequence[int]) -> nn.Module:
+    """A network of weights drawn by seed 0 that sees a whole crop of `shape` (Z, Y, X) at once."""
     torch.manual_seed(0)
-    voxels = images[0].numel()
-    network = nn.Sequential(
+    voxels = math.prod(shape)
+    return nn.Sequential(
+        Centred(),
         nn.Flatten(),
         nn.Linear(voxels, WIDTH),
         nn.LayerNorm(WIDTH),
@@ -88,14 +97,20 @@ def train(images: Tensor, labels: Tensor) -> nn.Module:
         nn.Linear(WIDTH, WIDTH),
         nn.GELU(),
         nn.Linear(WIDTH, CLASSES * voxels),
+        nn.Unflatten(1, (CLASSES, *shape)),
     )
-    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
-    steps = EPOCHS * len(images) // BATCH
+
+
+def train(network: nn.Module, images: Tensor, labels: Tensor, batch: int, epochs: float) -> nn.Module:
+    """Trains a network from images (B, Z, Y, X) to logits (B, K, Z, Y, X) by half cross entropy and half Dice."""
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(weights, RATE, weight_decay=DECAY)
+    steps = int(epochs * len(images)) // batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.1)
+    network.train()
     for _ in range(steps):
-        drawn = torch.randint(len(images), (BATCH,))
-        logits = network(images[drawn]).view(BATCH, CLASSES, *images.shape[1:])
-        loss = segmentation_loss(segmentation_sums(logits, labels[drawn]), alpha=0.5)
+        drawn = torch.randint(len(images), (batch,))
+        loss = segmentation_loss(segmentation_sums(network(images[drawn]), labels[drawn]), alpha=0.5)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -103,10 +118,10 @@ def train(images: Tensor, labels: Tensor) -> nn.Module:
     return network.eval()
 
 
-def _tensors(views: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor]:
-    """Images stretched to [-1, 1], and classes."""
+def tensors(views: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor]:
+    """Images in [0, 1], as a model gets them, and classes."""
     images, labels = (np.stack(arrays) for arrays in zip(*views, strict=True))
-    return torch.from_numpy(images * 2 - 1), torch.from_numpy(labels.astype(np.int64))
+    return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
 
 
 if __name__ == "__main__":
