@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from rareunet.intensity import IntensityRule, normalise
 from rareunet_training.configuration import TrainingConfig, read_config
 from rareunet_training.data.augmentation import augment, build_augmentation
-from rareunet_training.data.cases import find_cases, read_folds
-from rareunet_training.data.samples import Sample, load_sample
+from rareunet_training.data.cases import Case, find_cases, read_folds
+from rareunet_training.data.samples import load_sample
 from rareunet_training.evaluation.conditions import paper_scale
 from rareunet_training.evaluation.metrics import dice_per_class
 from rareunet_training.training.loss import segmentation_loss, segmentation_sums
@@ -43,19 +43,16 @@ def main() -> None:
     config = read_config(arguments.config, arguments.settings)
     folds = read_folds(config.data.folds)
     found = find_cases(config.data.folder, config.data.labels, config.data.exclude)
-    cases = {
-        case.name: [*views_of(load_sample(case, [1, 2], RULE), arguments.protocol, config)] for case in found
-    }
+    cases = {case.name: [*views_of(case, arguments.protocol, config)] for case in found}
     dice = [score(cases, [name for name in fold if name in cases]) for fold in folds]
     every = np.concatenate(dice)
     print(f"{len(every)} cases: {every.mean():.3f} ± {every.std(ddof=1) / len(every) ** 0.5:.3f}")
     print("folds:", *(f"{fold.mean():.3f}" for fold in dice))
 
 
-def views_of(
-    sample: Sample, protocol: str, config: TrainingConfig
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def views_of(case: Case, protocol: str, config: TrainingConfig) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Image (Z, Y, X) and classes (Z, Y, X) of a scan at 1/8: first as it is, then VIEWS times in random changes."""
+    sample = load_sample(case, [1, 2], RULE)
     transform, condition = build_augmentation(config.augmentation), paper_scale(DEPTH, protocol)
     for seed in range(VIEWS + 1):
         image, label = (
@@ -68,27 +65,19 @@ def views_of(
 def score(cases: dict[str, list[tuple[np.ndarray, np.ndarray]]], held_out: list[str]) -> np.ndarray:
     """Mean Dice of each held-out case, by a network trained on the others."""
     images, labels = tensors([view for name in cases if name not in held_out for view in cases[name]])
-    network = train(dense_network(images.shape[1:]), images, labels, BATCH, EPOCHS)
+    network = train(dense_network(images.shape[1:]), images * 2 - 1, labels, BATCH, EPOCHS)
     shown, references = tensors([cases[name][0] for name in held_out])
     with torch.no_grad():
-        answers = network(shown).argmax(dim=1)
+        answers = network(shown * 2 - 1).argmax(dim=1)
     pairs = zip(answers.numpy(), references.numpy(), strict=True)
     return np.array([np.nanmean(dice_per_class(answer, reference, CLASSES)) for answer, reference in pairs])
 
 
-class Centred(nn.Module):
-    """Stretches images of [0, 1] to [-1, 1]."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images * 2 - 1
-
-
 def dense_network(shape: Sequence[int]) -> nn.Module:
-    """A network of weights drawn by seed 0 that sees a whole crop of `shape` (Z, Y, X) at once."""
+    """A network of weights drawn by seed 0 that sees a whole crop of `shape` (Z, Y, X), in [-1, 1], at once."""
     torch.manual_seed(0)
     voxels = math.prod(shape)
     return nn.Sequential(
-        Centred(),
         nn.Flatten(),
         nn.Linear(voxels, WIDTH),
         nn.LayerNorm(WIDTH),

@@ -1,4 +1,4 @@
-"""Trains a model's entry at 1/8 alone on the paper's crop: gateway and head of depth 3, in large batches.
+"""Trains a hippocampus model's entry at 1/8 alone on the paper's crop: gateway and head of depth 3, in large batches.
 
     python docs/study/eighth_entry.py MODEL published --output runs/entry --config FILE data.folder=PATH
 
@@ -9,6 +9,7 @@ The cases are those that the model was trained on, by data.fold. Nothing else ch
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from rareunet.bundle import Bundle
 from rareunet.network import RAREUNet
 from rareunet_training.configuration import read_config
 from rareunet_training.data.cases import find_cases
-from rareunet_training.data.samples import load_sample
 from rareunet_training.evaluation.labelled_cases import check_unseen, held_out_cases
 
 BATCH, EPOCHS = 32, 1
@@ -52,16 +52,16 @@ def main() -> None:
     bundle = Bundle.load(arguments.model)
     config = read_config(arguments.config, arguments.settings)
     held_out = held_out_cases(config)
-    check_unseen(bundle, held_out)
+    if warning := check_unseen(bundle, held_out):
+        print(f"warning: {warning}", file=sys.stderr)
     unseen = {case.name for case in held_out.cases}
     cases = find_cases(config.data.folder, config.data.labels, config.data.exclude)
-    values = [label.value for label in bundle.labels]
     images, labels = tensors(
         [
             view
             for case in cases
             if case.name not in unseen
-            for view in views_of(load_sample(case, values, bundle.intensity), arguments.protocol, config)
+            for view in views_of(case, arguments.protocol, config)
         ]
     )
     network = bundle.load_network()
