@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from rareunet.bundle import LEFT_BY_SYSTEMS, Bundle
-from rareunet.bundle_format import DESCRIPTION_FILE, HASHES_FILE, WEIGHTS_FILE
+from rareunet.bundle_format import DESCRIPTION_FILE, HASHES_FILE, WEIGHTS_FILE, hash_file
 from rareunet.errors import BundleError
 from rareunet.installed_models import user_models
 from rareunet.whole_files import make_folder
@@ -24,13 +24,14 @@ BUNDLE_FILES = (DESCRIPTION_FILE, WEIGHTS_FILE, HASHES_FILE)
 def import_model(file: str | Path) -> Path:
     """Puts the bundle in a zip among the user's models, as NAME-VERSION; whole or not at all.
 
-    What is there stays: the same model is not imported again, another one of that name and version is refused.
+    What is there stays: the same model is not imported again, and beside another one of that name and version, as after
+    a second training with the same settings, it becomes NAME-VERSION-HASH, with 8 digits of the SHA-256 of its hashes.
 
     Returns:
         its folder there, whose name is what find_bundle takes.
 
     Raises:
-        BundleError: no file, not a zip of one bundle, damaged, not of the schema, or in the way of another one.
+        BundleError: no file, not a zip of one bundle, damaged, not of the schema, or its copy there was changed.
         ValueError: the folder of the user's models can't be made.
         OSError: the zip can't be read, or the bundle not be written.
     """
@@ -46,15 +47,17 @@ def import_model(file: str | Path) -> Path:
             bundle = Bundle.load(unpacked)
         except BundleError as error:
             raise BundleError(f"{file}: {str(error).removeprefix(f'{unpacked}: ')}") from None
-        target = models / f"{bundle.name}-{bundle.version}"
-        if not target.exists():
-            os.rename(unpacked, target)
-        elif not all(_are_same(unpacked / name, target / name) for name in (DESCRIPTION_FILE, WEIGHTS_FILE)):
-            raise BundleError(
-                f"{file}: {target} holds another model of this name and version, or a damaged one. Move that folder"
-                " away and import again, or train the new one with another model.version."
-            )
-    return target
+        called = f"{bundle.name}-{bundle.version}"
+        for name in (called, f"{called}-{hash_file(unpacked / HASHES_FILE)[:8]}"):
+            target = models / name
+            if not target.exists():
+                os.rename(unpacked, target)
+                return target
+            if all(_are_same(unpacked / part, target / part) for part in (DESCRIPTION_FILE, WEIGHTS_FILE)):
+                return target
+    raise BundleError(
+        f"{file}: {target} held this model and was changed since. Move that folder away and import again."
+    )
 
 
 def _unpack(file: Path, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """A model's zip: what is imported, what is refused, and that nothing is there by halves."""
 
 import json
+import re
 import shutil
 import zipfile
 
@@ -49,18 +50,20 @@ def test_zips_of_systems_are_taken(tiny_bundle, models, tmp_path):
     assert sorted(path.name for path in find_bundle("tiny-0.1.0").iterdir()) == sorted(BUNDLE_FILES)
 
 
-def test_the_same_model_again_is_fine_another_one_is_refused(make_bundle, models, tmp_path):
+def test_what_is_there_stays(make_bundle, models, tmp_path):
+    """The same model is not doubled; another of its name and version, as after a second training, lies beside it."""
     first = zip_of(make_bundle().folder, tmp_path / "first.zip")
-    import_model(first)
-    assert import_model(first) == models / "tiny-0.1.0"
     other = zip_of(make_bundle("other", title="Another one").folder, tmp_path / "other.zip")
-    with pytest.raises(
-        BundleError, match=r"other\.zip: .*tiny-0\.1\.0 holds another model.*another model.version"
-    ):
-        import_model(other)
+    newer = zip_of(make_bundle("newer", version="0.2.0").folder, tmp_path / "newer.zip")
+    for zipped in (first, first, newer):
+        import_model(zipped)
+    beside = import_model(other)
+    assert import_model(other) == beside
+    assert import_model(first) == models / "tiny-0.1.0"
+    assert re.fullmatch("tiny-0.1.0-[0-9a-f]{8}", beside.name)
+    assert sorted(installed_models()[-3:]) == ["tiny-0.1.0", beside.name, "tiny-0.2.0"]
     assert Bundle.load("tiny-0.1.0").title == "Tiny"
-    import_model(zip_of(make_bundle("newer", version="0.2.0").folder, tmp_path / "newer.zip"))
-    assert sorted(path.name for path in models.iterdir()) == ["tiny-0.1.0", "tiny-0.2.0"]
+    assert Bundle.load(beside.name).title == "Another one"
 
 
 @pytest.mark.parametrize(
@@ -145,12 +148,18 @@ def test_damaged_bytes_are_told(tiny_bundle, models, tmp_path, packing):
 
 def test_one_that_lies_there_damaged_is_not_deleted(tiny_bundle, models, tmp_path):
     file = zip_of(tiny_bundle.folder, tmp_path / "a.zip")
-    (import_model(file) / "weights.safetensors").unlink()
-    with pytest.raises(BundleError, match="or a damaged one.*Move that folder away"):
+    damaged = import_model(file)
+    (damaged / "weights.safetensors").unlink()
+    whole = import_model(file)
+    assert whole != damaged
+    assert Bundle.load(whole)
+    assert (damaged / "bundle.json").is_file()
+    (whole / "weights.safetensors").write_bytes(b"x")
+    with pytest.raises(BundleError, match=rf"a\.zip: .*{whole.name} held this model .*Move that folder away"):
         import_model(file)
-    assert (models / "tiny-0.1.0" / "bundle.json").is_file()
-    shutil.rmtree(models / "tiny-0.1.0")
-    assert (import_model(file) / "weights.safetensors").is_file()
+    assert (whole / "weights.safetensors").read_bytes() == b"x"
+    shutil.rmtree(whole)
+    assert Bundle.load(import_model(file))
 
 
 def test_a_full_disk_leaves_nothing(tiny_bundle, models, tmp_path, monkeypatch):
