@@ -54,6 +54,7 @@ def test_what_is_there_stays(make_bundle, models, tmp_path):
     """The same model is not doubled; another of its name and version, as after a second training, lies beside it."""
     first = zip_of(make_bundle().folder, tmp_path / "first.zip")
     other = zip_of(make_bundle("other", title="Another one").folder, tmp_path / "other.zip")
+    third = zip_of(make_bundle("third", title="A third one").folder, tmp_path / "third.zip")
     newer = zip_of(make_bundle("newer", version="0.2.0").folder, tmp_path / "newer.zip")
     for zipped in (first, first, newer):
         import_model(zipped)
@@ -61,9 +62,10 @@ def test_what_is_there_stays(make_bundle, models, tmp_path):
     assert import_model(other) == beside
     assert import_model(first) == models / "tiny-0.1.0"
     assert re.fullmatch("tiny-0.1.0-[0-9a-f]{8}", beside.name)
-    assert sorted(installed_models()[-3:]) == ["tiny-0.1.0", beside.name, "tiny-0.2.0"]
+    assert sorted(path.name for path in models.iterdir()) == ["tiny-0.1.0", beside.name, "tiny-0.2.0"]
     assert Bundle.load("tiny-0.1.0").title == "Tiny"
     assert Bundle.load(beside.name).title == "Another one"
+    assert Bundle.load(import_model(third).name).title == "A third one"
 
 
 @pytest.mark.parametrize(
