@@ -1,4 +1,4 @@
-"""Scripts of docs/study: each model meets the cases that it was trained without; widened and averaged models."""
+"""Scripts of docs/study: each model meets the cases it was trained without; models widened, averaged, trained on."""
 
 import json
 import runpy
@@ -201,3 +201,15 @@ def test_errors_of_outline_and_parts_are_told_apart():
     larger = reference.copy()
     larger[1, 2:6, 1:5], larger[1, 2:6, 5:9] = 1, 2
     assert measure(larger, reference) == pytest.approx([6 / 7, 6 / 7, 6 / 7, 1])
+
+
+def test_the_entry_at_1_8_is_trained_alone(monkeypatch):
+    """All that scans of 1, 1/2 and 1/4 go through stays as it is."""
+    monkeypatch.syspath_prepend(str(STUDY))
+    script = runpy.run_path(str(STUDY / "eighth_entry.py"))
+    network = tiny_network(replace(PLAIN, in_channels=1, stages=4, gateways=3))
+    before = {name: weight.clone() for name, weight in network.state_dict().items()}
+    images, labels = torch.rand(4, 4, 8, 4), torch.randint(3, (4, 4, 8, 4))
+    script["train"](script["Entry"](network), images, labels, 2, 2)
+    changed = {name for name, weight in network.state_dict().items() if not weight.equal(before[name])}
+    assert {".".join(name.split(".")[:2]) for name in changed} == {"gateways.3", "heads.3"}
